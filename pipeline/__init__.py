@@ -1,0 +1,1 @@
+"""Pairmill: a factory for RLHF data sets, each stage a content-addressed DVC step."""

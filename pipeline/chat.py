@@ -1,0 +1,134 @@
+"""The one chat renderer: training, generation and scoring take their token ids from here.
+
+The tokens of a conversation are always `prompt_ids + response_ids`: the prompt rendered with the
+generation prompt, then the answer up to and including the token that ends the turn. So BOS, the
+generation prompt and the end of turn cannot differ between the places that use them; the
+reference code trains on one end token and stops on another, and doubles BOS.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.ids import digest_file
+
+Messages = Sequence[Mapping[str, str]]
+
+#: What decides the tokens of a rendered conversation.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+PROBE = "\u25a0probe\u25a0"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The renderer of one tokenizer and its chat template."""
+
+    tokenizer: Any
+    digest: str
+
+    @classmethod
+    def load(cls, folder: Path) -> "Chat":
+        """The renderer of a model folder; UserError where there is no tokenizer or no chat template."""
+        from transformers import AutoTokenizer
+
+        if not (folder / "tokenizer.json").exists():
+            raise UserError(f"{folder}: expected a tokenizer (tokenizer.json), found none; make the model again")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if not tokenizer.chat_template:
+            raise UserError(
+                f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja beside "
+                "tokenizer.json, or choose an instruction-tuned base model"
+            )
+        present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
+        return cls(tokenizer, "-".join(digest_file(path)[:16] for path in present))
+
+    def text(self, messages: Messages, *, add_generation_prompt: bool) -> str:
+        """The conversation as the template writes it, special tokens included."""
+        return self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=add_generation_prompt, tokenize=False
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of rendered text: nothing is added, the template has written BOS itself."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        """Ids of all turns before the answer, with the generation prompt."""
+        return self.encode(self.text(messages, add_generation_prompt=True))
+
+    def response_ids(self, response: str) -> list[int]:
+        """Ids of an answer and of the token that ends its turn."""
+        return [*self.encode_plain(response), self.end_of_turn]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of user-made text, in which the names of special tokens are just text."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def conversation(self, messages: Messages) -> tuple[list[int], list[bool]]:
+        """Ids of a whole conversation, and for each whether an assistant wrote it (its end of turn included)."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        done = 0
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            opening = self.text(messages[:i], add_generation_prompt=True)
+            before = self.encode(opening[done:])
+            answer = self.response_ids(message["content"])
+            ids += before + answer
+            mask += [False] * len(before) + [True] * len(answer)
+            done = len(opening) + len(self.closed_turn(messages[: i + 1], opening))
+        return ids, mask
+
+    def closed_turn(self, messages: Messages, opening: str) -> str:
+        """What the template writes for the last answer after `opening`, up to the end of its turn."""
+        full = self.text(messages, add_generation_prompt=False)
+        if not full.startswith(opening):
+            raise UserError(
+                "the chat template writes earlier turns differently once an answer follows; expected a template "
+                "whose rendering of a prompt is a prefix of the conversation; use another template"
+            )
+        answer = full[len(opening) :]
+        return answer[: answer.rindex(self.end_of_turn_text) + len(self.end_of_turn_text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated ids without special tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The id of the token with which the template ends an assistant turn.
+
+        Found by rendering, not by name: in Llama-3 tokenizers `eos_token` may be another one.
+        """
+        prompt = [{"role": "user", "content": PROBE}]
+        full = self.text([*prompt, {"role": "assistant", "content": PROBE}], add_generation_prompt=False)
+        tail = self.encode(full[full.rindex(PROBE) + len(PROBE) :])
+        special = set(self.tokenizer.added_tokens_decoder)
+        ends = [token for token in tail if token in special]
+        if not ends:
+            raise UserError(
+                "the chat template ends an assistant turn with no special token, so generation could not stop; "
+                f"expected a token such as <|im_end|> after the answer, found {self.tokenizer.decode(tail)!r}"
+            )
+        return ends[0]
+
+    @cached_property
+    def end_of_turn_text(self) -> str:
+        """The end-of-turn token as text."""
+        return self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids on which generation stops: the end of turn that training teaches, and the tokenizer's EOS."""
+        eos = self.tokenizer.eos_token_id
+        return tuple(dict.fromkeys([self.end_of_turn, *([] if eos is None else [eos])]))
+
+    @cached_property
+    def pad_id(self) -> int:
+        """The id that fills batches; always masked, so it may equal EOS."""
+        pad = self.tokenizer.pad_token_id
+        return self.end_of_turn if pad is None else pad

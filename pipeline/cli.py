@@ -1,0 +1,123 @@
+"""The `pairmill` command: what a person asks of the project beside `dvc repro`.
+
+    pairmill publish mixes/<name> --repo org/name      also iterations/<t>, release
+    pairmill sources                                   the sources of params.yaml and their licences
+    pairmill doctor                                    is this checkout fit to run?
+
+Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline import edge
+from pipeline.doctor import examine
+from pipeline.errors import UserError
+from pipeline.params import PARAMS_FILE, read_file
+
+SOURCE_KEYS = ("adapter", "kind", "origin", "licence", "redistributable")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(prog="pairmill", description="Questions and orders beside `dvc repro`.")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "publish", help="put a mix or the pairs of iterations on the Hugging Face Hub"
+    )
+    command.add_argument("target", help="mixes/<name>, iterations/<t> or release")
+    command.add_argument(
+        "--repo", required=True, metavar="ORG/NAME", help="data set repository, made if need be"
+    )
+    command.add_argument("--public", action="store_true", help="a new repository is private without this")
+    command.add_argument(
+        "--accept-licences", action="store_true", help="publish rows of sources that are not redistributable"
+    )
+    command.add_argument(
+        "--dry-run", type=Path, metavar="DIR", help="write the folder to DIR and upload nothing"
+    )
+    command.set_defaults(run=publish)
+
+    command = commands.add_parser("sources", help="list the sources of params.yaml")
+    command.set_defaults(run=sources)
+
+    command = commands.add_parser("doctor", help="check params, pipeline, disk and base model")
+    command.set_defaults(run=doctor)
+    return root
+
+
+def publish(words: argparse.Namespace) -> int:
+    """Write the folder of a target, and upload it unless this is a dry run."""
+    # Arrow and the Hub's client cost a second to import, which the other commands need not pay.
+    from pipeline.publishing import gather, upload, write_folder
+
+    what = gather(words.target)
+    if words.dry_run:
+        facts = write_folder(what, words.repo, words.dry_run, accepted=words.accept_licences)
+        say(f"{facts.every.rows:,} pairs in {words.dry_run}, nothing uploaded")
+        return 0
+    with TemporaryDirectory(prefix="pairmill-") as folder:
+        facts = write_folder(what, words.repo, Path(folder), accepted=words.accept_licences)
+        address = upload(Path(folder), words.repo, what.target, public=words.public)
+    say(f"{facts.every.rows:,} pairs in {words.repo}: {address}")
+    return 0
+
+
+def sources(_: argparse.Namespace) -> int:
+    """One line per source: name, adapter, kind, origin, licence, redistributable."""
+    entries = read_file(Path(PARAMS_FILE)).get("sources")
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise UserError(
+            f"{PARAMS_FILE}: expected a mapping of sources, found {entries!r}; see recipes/quickstart.yaml"
+        )
+    rows = [
+        [name, *(str(entry.get(key, "-")) for key in SOURCE_KEYS)] for name, entry in sorted(entries.items())
+    ]
+    say(*aligned([["source", *SOURCE_KEYS], *rows]))
+    return 0
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """One line per check; status 1 where one failed."""
+    good = True
+    for finding in examine():
+        good &= finding.good
+        say(f"{'ok ' if finding.good else 'BAD'} {finding.name}: {finding.message}")
+    return 0 if good else 1
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Rows of cells as lines with straight columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def say(*lines: str) -> None:
+    """Write lines to stdout."""
+    sys.stdout.writelines(f"{text}\n" for text in lines)
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave the process."""
+    words = parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    edge.quieten()
+    try:
+        sys.exit(words.run(words))
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Duplicates: equal ids, and near-duplicate texts by MinHash, LSH and an exact check.
+
+A text is the set of its word n-grams (`shingle` words each; a shorter text is one shingle). Two texts are
+near-duplicates where the Jaccard similarity of their sets reaches `threshold`; clusters are the connected
+components of that relation. Candidates come from MinHash sketches cut into LSH bands, and every candidate
+is checked by its exact similarity (of 40-bit shingle hashes), so the result has no false positive; a pair
+exactly at the threshold is missed with probability below MISS.
+
+In numpy, not datasketch: that hashes shingle by shingle in Python (some hundred texts a second), and
+seeds its permutations from a library's random generator. The sketch is Dahlgaard, Knudsen and Thorup's
+"Fast Similarity Sketching" (FOCS 2017): as accurate as classic MinHash, but a shingle is hashed about once,
+not once for each of the 64 slots. All hashing is our own arithmetic (`words.py`), so clusters depend on
+nothing but the texts: not on row order, library version or machine.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from pipeline.params import Params
+from pipeline.words import blocks, mix, words
+
+SLOTS = 64
+"""Minima per sketch: a power of two, because the top bits of a hash choose the slot."""
+SLOT_SHIFT = np.uint64(64 - (SLOTS.bit_length() - 1))
+EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+MISS = 0.01
+"""Accepted probability of missing a pair whose similarity is exactly the threshold."""
+HASH_BITS = np.uint64(40)
+HASH_MASK = np.uint64((1 << 40) - 1)
+BATCH_SHINGLES = 1 << 22
+"""Shingles compared at once: bounds memory, not the result."""
+PENDING_PAIRS = 1 << 24
+"""Candidate pairs held at once: bounds memory, not the result."""
+
+
+class NearDedup(Params):
+    """When two texts count as the same."""
+
+    threshold: float = Field(gt=0, le=1)
+    """Jaccard similarity of the shingle sets from which on two texts are near-duplicates."""
+    shingle: int = Field(ge=1, le=32)
+    """Words per shingle: 1 compares vocabularies, 3 or more compares wording."""
+
+
+def clusters(ids: pl.Series, texts: pl.Series, settings: NearDedup | None) -> pl.DataFrame:
+    """(id, cluster_id) of every distinct id; cluster_id is the lowest id of the connected component.
+
+    `ids` and `texts` go together row by row; rows of one id must have one text. Without `settings` every
+    id is its own cluster. A text without any word has no near-duplicate.
+    """
+    rows = pl.DataFrame({"id": ids, "text": texts}).unique("id", keep="any").sort("id")
+    if settings is None:
+        return rows.select("id", cluster_id="id")
+    label = components_of(rows["text"], settings)
+    return rows.select("id", cluster_id=rows["id"].gather(label))
+
+
+def components_of(texts: pl.Series, settings: NearDedup) -> np.ndarray:
+    """For each text the lowest position of its connected component."""
+    whole, bands = sketches(texts, settings)
+    # Texts with the same shingles are one: a boilerplate of a million rows must not give a million squared pairs.
+    _, first, same_as = np.unique(whole, return_index=True, return_inverse=True)
+    positions = np.arange(len(texts))
+    label = np.where(whole == 0, positions, first[same_as])
+    members = np.flatnonzero((label == positions) & (whole != 0))
+    for candidates in (adjacent_pairs(bands, members), remaining_pairs(bands, members, label)):
+        for left, right in candidates:
+            near = similarity(texts, left, right, settings.shingle) >= settings.threshold
+            join(label, left[near], right[near])
+    return label
+
+
+def sketches(texts: pl.Series, settings: NearDedup) -> tuple[np.ndarray, np.ndarray]:
+    """For each text: a hash of its whole list of shingles (0 where it has no word), and its LSH band keys."""
+    rows = band_rows(settings.threshold)
+    whole = np.zeros(len(texts), dtype=np.uint64)
+    bands = np.zeros((len(texts), SLOTS // rows), dtype=np.uint64)
+    for start, block in blocks(texts):
+        values, owner, counts = shingles(block, settings.shingle)
+        stop = start + len(block)
+        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mix(values))])
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        whole[start:stop] = running[offsets[1:]] - running[offsets[:-1]]
+        sketch = similarity_sketch(values, owner, len(block))
+        for band in range(bands.shape[1]):
+            key = np.full(len(block), band, dtype=np.uint64)
+            for slot in range(band * rows, (band + 1) * rows):
+                key = mix(key ^ sketch[:, slot])
+            bands[start:stop, band] = key
+    return whole, bands
+
+
+def band_rows(threshold: float) -> int:
+    """The most sketch slots per band that keep the miss at the threshold below MISS: fewest false candidates."""
+    rows = 1
+    while rows < SLOTS and (1 - threshold ** (rows + 1)) ** (SLOTS // (rows + 1)) <= MISS:
+        rows += 1
+    return rows
+
+
+def shingles(texts: pl.Series, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All shingles of `texts`: (hash, position of its text), in the order of the texts; and how many each has."""
+    found = words(texts)
+    values, first = found.windows(length)
+    owner = np.repeat(np.arange(len(texts)), found.counts)[first]
+    for short in range(1, length):
+        at = np.flatnonzero(found.counts == short)
+        values = np.concatenate([values, found.at(found.offsets[at], short)])
+        owner = np.concatenate([owner, at])
+    order = np.argsort(owner, kind="stable")
+    return values[order], owner[order], np.bincount(owner, minlength=len(texts))
+
+
+def similarity_sketch(values: np.ndarray, owner: np.ndarray, texts: int) -> np.ndarray:
+    """Fast Similarity Sketch: (texts, SLOTS) minima; two texts agree in a slot with probability Jaccard.
+
+    Round after round, each shingle falls into one slot of its text with a value that grows by the round, until
+    the text has no empty slot. After SLOTS rounds by chance, SLOTS more fill slot by slot.
+    """
+    sketch = np.full(texts * SLOTS, EMPTY)
+    active = np.arange(values.size)
+    salts = mix(np.arange(1, 2 * SLOTS + 1, dtype=np.uint64))
+    for turn in range(2 * SLOTS):
+        hashed = mix(values[active] + salts[turn])
+        slot = (hashed >> SLOT_SHIFT).astype(np.int64) if turn < SLOTS else turn - SLOTS
+        value = (np.uint64(turn) << np.uint64(56)) | (hashed & np.uint64((1 << 56) - 1))
+        np.minimum.at(sketch, owner[active] * SLOTS + slot, value)
+        if turn % 4 == 3:
+            # Looking for full sketches costs about as much as a round: not after each.
+            unfinished = (sketch.reshape(texts, SLOTS) == EMPTY).any(axis=1)
+            active = active[unfinished[owner[active]]]
+        if not active.size:
+            break
+    return sketch.reshape(texts, SLOTS)
+
+
+def buckets(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order that puts equal keys together, and the keys in that order."""
+    order = np.argsort(keys, kind="stable")
+    return order, keys[order]
+
+
+def adjacent_pairs(bands: np.ndarray, members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Candidates next to each other in a bucket: enough to join a large cluster in linear time."""
+    found = [np.empty(0, dtype=np.uint64)]
+    for band in range(bands.shape[1]):
+        order, key = buckets(bands[members, band])
+        same = np.flatnonzero(key[1:] == key[:-1])
+        found.append(pack(members[order[same]], members[order[same + 1]]))
+    yield unpack(found)
+
+
+def remaining_pairs(
+    bands: np.ndarray, members: np.ndarray, label: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All other candidates whose texts are not in one component yet; reads `label` as it changes."""
+    found, held = [np.empty(0, dtype=np.uint64)], 0
+    for band in range(bands.shape[1]):
+        order, key = buckets(bands[members, band])
+        at, gap = np.arange(members.size), 2
+        while (at := within(at, gap, key)).size:
+            left, right = members[order[at]], members[order[at + gap]]
+            apart = label[left] != label[right]
+            found.append(pack(left[apart], right[apart]))
+            held += int(apart.sum())
+            if held > PENDING_PAIRS:
+                yield unpack(found)
+                found, held = [], 0
+            gap += 1
+    yield unpack(found)
+
+
+def within(at: np.ndarray, gap: int, key: np.ndarray) -> np.ndarray:
+    """The positions whose bucket reaches at least `gap` positions further."""
+    at = at[at + gap < key.size]
+    return at[key[at + gap] == key[at]]
+
+
+def pack(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Pairs of positions as one number each, lower position first."""
+    return (np.minimum(left, right).astype(np.uint64) << np.uint64(32)) | np.maximum(left, right).astype(np.uint64)
+
+
+def unpack(packed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct pairs of `packed`."""
+    pairs = distinct(np.concatenate(packed))
+    return (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The distinct values in rising order; np.unique hashes first, which is slower here."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: ordered.size]]
+
+
+def join(label: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    """Join the components of `left[i]` and `right[i]` in `label`, which stays the lowest position of each."""
+    while (label[left] != label[right]).any():
+        low, high = np.minimum(label[left], label[right]), np.maximum(label[left], label[right])
+        np.minimum.at(label, high, low)
+        while (label[label] != label).any():
+            label[:] = label[label]
+
+
+def similarity(texts: pl.Series, left: np.ndarray, right: np.ndarray, shingle: int) -> np.ndarray:
+    """The exact Jaccard similarity of the shingle sets of texts left[i] and right[i]; 0 where both are empty."""
+    used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
+    values, offsets = shingle_sets(texts.gather(used), shingle)
+    one, two = place[: left.size], place[left.size :]
+    sizes = np.diff(offsets)
+    total = sizes[one] + sizes[two]
+    common = np.zeros(left.size, dtype=np.int64)
+    batch = np.cumsum(total) // BATCH_SHINGLES
+    cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), left.size]
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        common[start:stop] = overlaps(values, offsets, one[start:stop], two[start:stop])
+    return common / np.maximum(total - common, 1)
+
+
+def shingle_sets(texts: pl.Series, shingle: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct shingles of each text, 40 bits of each, text after text; and the offsets of the texts."""
+    found = [np.empty(0, dtype=np.uint64)]
+    for start, block in blocks(texts):
+        values, owner, _ = shingles(block, shingle)
+        found.append(distinct(((owner + start).astype(np.uint64) << HASH_BITS) | (values & HASH_MASK)))
+    keys = np.concatenate(found)
+    counts = np.bincount((keys >> HASH_BITS).astype(np.int64), minlength=len(texts))
+    return keys & HASH_MASK, np.concatenate([[0], np.cumsum(counts)])
+
+
+def overlaps(values: np.ndarray, offsets: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """How many values texts one[i] and two[i] have in common."""
+    texts, pair = np.concatenate([one, two]), np.tile(np.arange(one.size), 2)
+    sizes = offsets[texts + 1] - offsets[texts]
+    owner = np.repeat(pair, sizes)
+    ends = np.cumsum(sizes)
+    at = np.arange(owner.size) + np.repeat(offsets[texts] - (ends - sizes), sizes)
+    keys = np.sort((owner.astype(np.uint64) << HASH_BITS) | values[at])
+    return np.bincount((keys[1:][keys[1:] == keys[:-1]] >> HASH_BITS).astype(np.int64), minlength=one.size)

@@ -1,0 +1,109 @@
+"""How good a policy is on the validation prompts: reward, win rate, length and KL to pi_0.
+
+One answer per prompt, sampled at the recipe's temperature with the prompt's own seed, so that all
+policies answer under the same conditions and differences are paired by prompt.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from pipeline.chat import Chat
+from pipeline.engines.cached import Dtype, Engine, log_probs, sample
+from pipeline.engines.judging import JudgeParams, preferences, rewards
+from pipeline.params import Params
+from pipeline.sampling_plan import Temperature, requests
+from pipeline.schemas import EVALUATIONS
+
+
+class EvaluateParams(Params):
+    """How validation answers are sampled and compared."""
+
+    engine: Engine
+    dtype: Dtype
+    temperature: float = Field(ge=0)
+    max_new_tokens: int = Field(gt=0)
+    max_length: int = Field(ge=32)
+    """Window of the preference model that compares an answer with pi_0's."""
+    seed: int
+
+
+def answers(prompts: pl.DataFrame, policy: str, model: Path, params: EvaluateParams) -> pl.DataFrame:
+    """One answer per prompt: policy, prompt_id, prompt, response, tokens, finish_reason."""
+    plan = (Temperature(temperature=params.temperature, count=1),)
+    rows, asked = requests(prompts.sort("prompt_id"), Chat.load(model), plan, params.seed)
+    done = sample(model, asked, engine=params.engine, dtype=params.dtype, max_new_tokens=params.max_new_tokens)
+    return rows.select(
+        pl.lit(policy).alias("policy"),
+        "prompt_id",
+        "prompt",
+        pl.Series("response", [answer.text for answer in done], dtype=pl.String),
+        pl.Series("tokens", [answer.tokens for answer in done], dtype=pl.Int64),
+        pl.Series("finish_reason", [answer.finish_reason for answer in done], dtype=pl.String),
+    )
+
+
+def kl_terms(rows: pl.DataFrame, model: Path, pi0: Path, params: EvaluateParams) -> list[float]:
+    """log pi(y|x) - log pi_0(y|x) of each answer, in nats: its mean is an unbiased estimate of KL(pi || pi_0)."""
+    chat = Chat.load(model)
+    prompts = [chat.prompt_ids(prompt) for prompt in rows["prompt"]]
+    texts = [
+        chat.response_ids(text) if end == "stop" else chat.encode_plain(text) or [chat.end_of_turn]
+        for text, end in rows.select("response", "finish_reason").iter_rows()
+    ]
+    policy, reference = (
+        np.array(log_probs(folder, prompts, texts, engine=params.engine, dtype=params.dtype)) for folder in (model, pi0)
+    )
+    return (policy - reference).tolist()
+
+
+def evaluated(
+    rows: pl.DataFrame,
+    baseline: pl.DataFrame,
+    *,
+    model: Path,
+    pi0: Path,
+    judge_model: Path,
+    judge: JudgeParams,
+    preference_model: Path,
+    params: EvaluateParams,
+) -> pl.DataFrame:
+    """The evaluations of `rows` (schemas.EVALUATIONS) against `baseline`, pi_0's answers to the same prompts."""
+    assert rows["prompt_id"].equals(baseline["prompt_id"]), "the baseline answers other prompts"
+    games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
+    settings = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
+    preferred = preferences(preference_model, Chat.load(preference_model), games, wording="trained", **settings)
+    own = absolute_scores(rows, baseline, judge_model, judge)
+    other = absolute_scores(baseline, baseline, judge_model, judge)
+    kl = [0.0] * rows.height if model == pi0 else kl_terms(rows, model, pi0, params)
+    return rows.with_columns(
+        reward=pl.Series(own, dtype=pl.Float64),
+        win=pl.Series([0.5 + 0.5 * float(np.sign(a - b)) for a, b in zip(own, other, strict=True)], dtype=pl.Float64),
+        preference=pl.Series(preferred.tolist(), dtype=pl.Float64),
+        kl=pl.Series(kl, dtype=pl.Float64),
+    ).select(list(EVALUATIONS.columns))
+
+
+def absolute_scores(rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams) -> Sequence[float]:
+    """The reward of each answer; a pairwise judge has none, so there it is the probability to beat pi_0's."""
+    chat = Chat.load(model)
+    if judge.kind == "bt":
+        return rewards(model, chat, list(rows.select("prompt", "response").iter_rows()), judge)
+    games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
+    settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
+    return preferences(model, chat, games, wording="trained", **settings).tolist()
+
+
+def summary(rows: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Per policy: mean reward, win rate, preference, tokens, KL, and the share cut at the limit."""
+    means = rows.sort("policy", "prompt_id").group_by("policy", maintain_order=True)
+    table = means.agg(
+        pl.col("reward", "win", "preference", "kl").mean(),
+        pl.col("tokens").mean(),
+        unfinished=(pl.col("finish_reason") == "length").mean(),
+        prompts=pl.len(),
+    )
+    return {row.pop("policy"): row for row in table.iter_rows(named=True)}

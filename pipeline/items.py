@@ -1,0 +1,121 @@
+"""What a source adapter gives for each raw row: items to keep, and drops with their reasons.
+
+An adapter has one pure function `items(rows, rules)`. It yields every raw row exactly once, with
+at least one outcome, so that nothing is lost: in = kept + dropped.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from pipeline.raw import INVALID_UTF8, MALFORMED_CSV, MALFORMED_JSON, RawRow
+
+WRONG_SHAPE = "wrong shape"
+
+#: Reasons that say the raw row itself is broken, whatever the rules.
+BAD_ROW_REASONS = frozenset({MALFORMED_JSON, MALFORMED_CSV, INVALID_UTF8, WRONG_SHAPE})
+
+Conversation = list[dict[str, str]]
+
+
+class Drop(NamedTuple):
+    """An item that is not kept, and why."""
+
+    reason: str
+    value: float | None = None
+    """What was measured."""
+    threshold: float | None = None
+    """What it was measured against."""
+    detail: str | None = None
+
+
+class Preference(NamedTuple):
+    """A prompt and two answers, the preferred one first."""
+
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    chosen_by: str | None = None
+    rejected_by: str | None = None
+    subset: str | None = None
+    """Of a judge set: the part it is reported under."""
+
+
+class Demonstration(NamedTuple):
+    """A conversation to imitate."""
+
+    messages: Conversation
+
+
+class Prompt(NamedTuple):
+    """All turns before an answer."""
+
+    prompt: Conversation
+
+
+class Benchmark(NamedTuple):
+    """A text that must not be trained on."""
+
+    text: str
+
+
+Item = Preference | Demonstration | Prompt | Benchmark | Drop
+Items = Iterator[tuple[RawRow, list[Item]]]
+
+
+class Shape(BaseModel):
+    """Base of the raw row that an adapter expects: strict types, further columns ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Shape)
+
+
+def parsed(row: RawRow, shape: type[S]) -> S | Drop:
+    """The row as a `shape`, or the drop that says what is wrong with it."""
+    if row.bad is not None:
+        return Drop(row.bad, detail=row.detail)
+    try:
+        return shape.model_validate(row.value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        wrong = [f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in problems[:3]]
+        return Drop(WRONG_SHAPE, detail="; ".join(wrong))
+
+
+def each(rows: Iterable[RawRow], shape: type[S], outcomes: Callable[[S], Item | list[Item]]) -> Items:
+    """Every row with the `outcomes` of its parsed form; for adapters whose rows stand alone."""
+    for row in rows:
+        raw = parsed(row, shape)
+        found = raw if isinstance(raw, Drop) else outcomes(raw)
+        yield row, found if isinstance(found, list) else [found]
+
+
+def score_of(value: Any) -> float | None:
+    """A score as upstream writes it: a number, its text, or "N/A", empty or NaN for a missing one."""
+    if isinstance(value, str):
+        value = value.strip()
+        value = None if value.lower() in {"", "n/a", "na", "none", "nan"} else value
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        raise ValueError("expected a number, found a boolean")
+    try:
+        number = float(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"expected a number: {error}") from error
+    return None if number != number else number
+
+
+#: A score column: float or None.
+Score = Annotated[float | None, BeforeValidator(score_of)]
+
+
+def user(text: str, system: str | None = None) -> Conversation:
+    """A prompt of one user turn, after a system message where there is one that is not blank."""
+    turn = {"role": "user", "content": text}
+    return [{"role": "system", "content": system}, turn] if system and system.strip() else [turn]

@@ -1,0 +1,37 @@
+"""From a frame of preferences to token rows ready for a trainer, with the ledger of what did not fit."""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.chat import Chat
+from pipeline.errors import UserError
+from pipeline.ledger import Ledger
+from pipeline.rendering import Overflow, preference_ids
+
+
+def training_rows(
+    stage: str, pairs: pl.DataFrame, model: Path, folder: Path, *, max_length: int, overflow: Overflow
+) -> pl.DataFrame:
+    """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit.
+
+    The rest, by reason, is in `folder`/ledger.parquet. UserError where nothing fits.
+    """
+    tokens, dropped = preference_ids(pairs, Chat.load(model), max_length=max_length, overflow=overflow)
+    if tokens.is_empty():
+        raise UserError(
+            f"{stage}: expected pairs of at most {max_length} tokens, found none among {pairs.height}; "
+            f"raise {stage.partition('@')[0]}.training.max_length in params.yaml"
+        )
+    ledger = Ledger(stage, "pairs")
+    ledger.drop(dropped, id_column="pair_id")
+    ledger.close(pairs.height, tokens.height, folder)
+    return tokens
+
+
+def capped(pairs: pl.DataFrame, max_pairs: int | None) -> pl.DataFrame:
+    """The first `max_pairs` in the order of pair ids, which are hashes: a sample that only grows with the cap.
+
+    A cap is how much of a mix a recipe asks for, not a drop.
+    """
+    return pairs.sort("pair_id").head(pairs.height if max_pairs is None else max_pairs)

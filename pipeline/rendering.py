@@ -1,0 +1,79 @@
+"""Conversations to the token rows that trainers take, with every over-long row accounted for.
+
+A recipe chooses what happens to a row over its `max_length`: `drop` it, or `truncate_prompt`,
+which cuts the prompt's oldest tokens and never the answer. An answer that alone leaves the prompt
+fewer than MIN_PROMPT tokens is dropped under either rule. No training answer is ever cut.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import polars as pl
+
+from pipeline.chat import Chat, Messages
+
+Overflow = Literal["drop", "truncate_prompt"]
+
+#: Tokens of the prompt that must survive truncation, or the row is dropped.
+MIN_PROMPT = 16
+
+IDS = pl.List(pl.Int32)
+
+
+def preference_ids(
+    pairs: pl.DataFrame, chat: Chat, *, max_length: int, overflow: Overflow
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Token rows of preferences, and the rows that do not fit.
+
+    Gives (pair_id, prompt_ids, chosen_ids, rejected_ids), the answers with their end of turn, and
+    the rows of `pairs` dropped with reason, value and threshold in tokens. Both answers of a pair
+    follow the same prompt tokens.
+    """
+    rendered: dict[str, list[int]] = {}
+    rows, lengths = [], []
+    for row in pairs.select("pair_id", "prompt_id", "prompt", "chosen", "rejected").iter_rows(named=True):
+        if row["prompt_id"] not in rendered:
+            rendered[row["prompt_id"]] = chat.prompt_ids(row["prompt"])
+        answers = [chat.response_ids(row[side][0]["content"]) for side in ("chosen", "rejected")]
+        prompt, reason = fit(rendered[row["prompt_id"]], answers, max_length=max_length, overflow=overflow)
+        lengths.append((reason, float(len(rendered[row["prompt_id"]]) + max(map(len, answers)))))
+        rows.append((row["pair_id"], prompt, *answers))
+    schema = {"pair_id": pl.String, "prompt_ids": IDS, "chosen_ids": IDS, "rejected_ids": IDS}
+    tokens = pl.DataFrame(rows, schema=schema, orient="row")
+    verdict = pl.DataFrame(lengths, schema={"reason": pl.String, "value": pl.Float64}, orient="row")
+    kept = tokens.filter(verdict["reason"].is_null())
+    dropped = pl.concat([pairs, verdict], how="horizontal").drop_nulls("reason")
+    return kept, dropped.with_columns(threshold=pl.lit(float(max_length)))
+
+
+def fit(
+    prompt: list[int], answers: Sequence[list[int]], *, max_length: int, overflow: Overflow
+) -> tuple[list[int], str | None]:
+    """The prompt ids that leave room for the longest answer, and the reason to drop the row if there is one."""
+    room = max_length - max(map(len, answers))
+    if len(prompt) <= room:
+        return prompt, None
+    if room < min(MIN_PROMPT, len(prompt)):
+        return prompt, "answer longer than the window"
+    if overflow == "drop":
+        return prompt, "longer than the window"
+    return prompt[-room:], None
+
+
+def conversation_ids(frame: pl.DataFrame, chat: Chat) -> pl.DataFrame:
+    """Documents of demonstrations: (id, input_ids, labels), loss on assistant tokens only (-100 elsewhere)."""
+    rows = []
+    for identity, messages in frame.select("id", "messages").iter_rows():
+        ids, mask = chat.conversation(messages)
+        labels = [token if own else -100 for token, own in zip(ids, mask, strict=True)]
+        rows.append((identity, ids, labels))
+    return pl.DataFrame(rows, schema={"id": pl.String, "input_ids": IDS, "labels": IDS}, orient="row")
+
+
+def scored_ids(chat: Chat, prompt: Messages, response: str, *, max_length: int) -> list[int]:
+    """Ids that a reward model reads: the prompt's end, as much as fits, and the whole answer.
+
+    Where even the answer does not fit, its end is what the model sees: a score needs the last token.
+    """
+    answer = chat.response_ids(response)
+    return [*chat.prompt_ids(prompt), *answer][-max_length:]

@@ -1,0 +1,234 @@
+"""The data dictionary: every table's columns, key and rules.
+
+Rows that come from outside carry their origin: `source` (name in params.yaml), `file` (path
+below the raw folder), `row` (from 0) and `item` (from 0, where one raw row gives several items,
+such as the six pairs of four completions). Conversations are lists of {role, content}; a
+preference has TRL's explicit conversational form: `prompt` is all turns before the answer,
+`chosen` and `rejected` are one assistant message each.
+"""
+
+import polars as pl
+
+from pipeline.tables import Table
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+ORIGIN = {"source": pl.String, "file": pl.String, "row": pl.Int64, "item": pl.Int64}
+ORIGIN_KEY = ("source", "file", "row", "item")
+
+
+def last_role(column: str) -> pl.Expr:
+    """The role of the last message of a conversation."""
+    return pl.col(column).list.last().struct.field("role")
+
+
+def one_answer(column: str) -> pl.Expr:
+    """True where the conversation is exactly one assistant message."""
+    return (pl.col(column).list.len() == 1) & (last_role(column) == "assistant")
+
+
+PREFERENCE_COLUMNS = {
+    "prompt_id": pl.String,
+    "pair_id": pl.String,
+    "prompt": MESSAGES,
+    "chosen": MESSAGES,
+    "rejected": MESSAGES,
+    "chosen_score": pl.Float64,
+    "rejected_score": pl.Float64,
+    "chosen_by": pl.String,
+    "rejected_by": pl.String,
+}
+PREFERENCE_NULLABLE = frozenset({"chosen_score", "rejected_score", "chosen_by", "rejected_by"})
+PREFERENCE_RULES = {
+    "the prompt ends with a user turn": last_role("prompt") == "user",
+    "chosen is one assistant message": one_answer("chosen"),
+    "rejected is one assistant message": one_answer("rejected"),
+    "chosen and rejected differ": pl.col("chosen") != pl.col("rejected"),
+}
+
+PREFERENCES = Table(
+    name="preferences",
+    made_by="standardize",
+    columns=ORIGIN | PREFERENCE_COLUMNS,
+    key=ORIGIN_KEY,
+    nullable=PREFERENCE_NULLABLE,
+    rules=PREFERENCE_RULES,
+)
+
+DEMONSTRATIONS = Table(
+    name="demonstrations",
+    made_by="standardize",
+    columns=ORIGIN | {"id": pl.String, "messages": MESSAGES},
+    key=ORIGIN_KEY,
+    rules={"the conversation ends with an assistant turn": last_role("messages") == "assistant"},
+)
+
+PROMPTS = Table(
+    name="prompts",
+    made_by="standardize",
+    columns=ORIGIN | {"prompt_id": pl.String, "prompt": MESSAGES},
+    key=ORIGIN_KEY,
+    rules={"the prompt ends with a user turn": last_role("prompt") == "user"},
+)
+
+BENCHMARKS = Table(
+    name="benchmarks",
+    made_by="standardize",
+    columns=ORIGIN | {"id": pl.String, "text": pl.String},
+    key=ORIGIN_KEY,
+)
+
+#: Judge benchmarks: like preferences, but identical answers are allowed (a judge can only tie on them).
+JUDGE_SETS = Table(
+    name="judge_sets",
+    made_by="standardize",
+    columns=ORIGIN | PREFERENCE_COLUMNS | {"subset": pl.String},
+    key=ORIGIN_KEY,
+    nullable=PREFERENCE_NULLABLE,
+    rules={rule: test for rule, test in PREFERENCE_RULES.items() if rule != "chosen and rejected differ"},
+)
+
+#: What a source of each kind is standardized to.
+KINDS = {
+    "preferences": PREFERENCES,
+    "demonstrations": DEMONSTRATIONS,
+    "prompts": PROMPTS,
+    "benchmarks": BENCHMARKS,
+    "judge_sets": JUDGE_SETS,
+}
+
+#: One row per dropped item: nothing is lost without a line here.
+LEDGER = Table(
+    name="ledger",
+    made_by="standardize",
+    columns=ORIGIN
+    | {
+        "stage": pl.String,
+        "unit": pl.String,
+        "id": pl.String,
+        "reason": pl.String,
+        "value": pl.Float64,
+        "threshold": pl.Float64,
+        "detail": pl.String,
+    },
+    key=("stage", *ORIGIN_KEY),
+    nullable=frozenset({"id", "value", "threshold", "detail"}),
+)
+
+MIX = Table(
+    name="mix",
+    made_by="mix",
+    columns=ORIGIN | PREFERENCE_COLUMNS | {"cluster_id": pl.String},
+    key=("pair_id",),
+    nullable=PREFERENCE_NULLABLE,
+    rules=PREFERENCE_RULES,
+)
+
+SFT_MIX = Table(
+    name="sft_mix",
+    made_by="sft_mix",
+    columns=ORIGIN | {"id": pl.String, "messages": MESSAGES},
+    key=("id",),
+)
+
+BLOCKS = Table(
+    name="blocks",
+    made_by="pack",
+    columns={
+        "block": pl.Int64,
+        "input_ids": pl.List(pl.Int32),
+        "labels": pl.List(pl.Int32),
+        "seq_lengths": pl.List(pl.Int32),
+    },
+    key=("block",),
+    rules={"lengths add up": pl.col("seq_lengths").list.sum() == pl.col("input_ids").list.len()},
+)
+
+SLICE = Table(
+    name="prompt slice",
+    made_by="prompts",
+    columns=ORIGIN | {"prompt_id": pl.String, "prompt": MESSAGES, "cluster_id": pl.String},
+    key=("prompt_id",),
+)
+
+CANDIDATES = Table(
+    name="candidates",
+    made_by="generate",
+    columns={
+        "candidate_id": pl.String,
+        "prompt_id": pl.String,
+        "prompt": MESSAGES,
+        "sample": pl.Int64,
+        "temperature": pl.Float64,
+        "response": pl.String,
+        "tokens": pl.Int64,
+        "finish_reason": pl.String,
+    },
+    key=("candidate_id",),
+    rules={"finish_reason is stop or length": pl.col("finish_reason").is_in(["stop", "length"])},
+)
+
+JUDGMENTS = Table(
+    name="judgments",
+    made_by="judge",
+    columns={"candidate_id": pl.String, "prompt_id": pl.String, "judge": pl.String, "score": pl.Float64},
+    key=("candidate_id", "judge"),
+    rules={"score is a finite number": pl.col("score").is_finite()},
+)
+
+PAIRS = Table(
+    name="pairs",
+    made_by="pair",
+    columns={
+        "prompt_id": pl.String,
+        "pair_id": pl.String,
+        "iteration": pl.String,
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+        "chosen_id": pl.String,
+        "rejected_id": pl.String,
+        "chosen_score": pl.Float64,
+        "rejected_score": pl.Float64,
+        "margin": pl.Float64,
+        "judge": pl.String,
+    },
+    key=("iteration", "prompt_id"),
+    rules={"the margin is positive": pl.col("margin") > 0, **PREFERENCE_RULES},
+)
+
+#: One row per validation prompt and policy.
+EVALUATIONS = Table(
+    name="evaluations",
+    made_by="evaluate",
+    columns={
+        "policy": pl.String,
+        "prompt_id": pl.String,
+        "prompt": MESSAGES,
+        "response": pl.String,
+        "tokens": pl.Int64,
+        "finish_reason": pl.String,
+        "reward": pl.Float64,
+        "win": pl.Float64,
+        "preference": pl.Float64,
+        "kl": pl.Float64,
+    },
+    key=("policy", "prompt_id"),
+    nullable=frozenset({"preference"}),
+    rules={"the reward is finite": pl.col("reward").is_finite()},
+)
+
+#: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie.
+VERDICTS = Table(
+    name="verdicts",
+    made_by="evaluate_judges",
+    columns={
+        "judge": pl.String,
+        "set": pl.String,
+        "subset": pl.String,
+        "pair_id": pl.String,
+        "margin": pl.Float64,
+        "correct": pl.Float64,
+    },
+    key=("judge", "set", "pair_id"),
+    rules={"correct is 0, 0.5 or 1": pl.col("correct").is_in([0.0, 0.5, 1.0])},
+)

@@ -1,0 +1,61 @@
+"""Who goes where, by content alone: caps, train and test, and prompt slices.
+
+Every choice follows a hash of an id and a seed, never a position or a drawn random number: a row keeps its
+place when others come or go.
+"""
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from pipeline.ids import seed_for
+from pipeline.params import Params
+from pipeline.words import mix
+
+
+class Split(Params):
+    """How a mix is split into train and test."""
+
+    test_fraction: float = Field(ge=0, lt=1)
+    """Expected share of prompt clusters in test; 0 leaves the test split empty."""
+    seed: int = Field(ge=0)
+    """Seed of the split and of every choice by hash."""
+
+
+def hash_order(ids: pl.Series, *seed: object) -> pl.Series:
+    """A number in [0, 2**64) per content id, evenly spread, different for each seed.
+
+    Distinct ids give distinct numbers. `ids` are 16 hex digits, as `ids.content_id` makes them.
+    """
+    raw = np.frombuffer(bytes.fromhex("".join(ids.to_list())), dtype=">u8").astype(np.uint64)
+    assert raw.size == len(ids), "an id is not 16 hex digits"
+    salt = mix(np.array([seed_for(*seed)], dtype=np.uint64))
+    return pl.Series("hash_order", mix(raw ^ salt), dtype=pl.UInt64)
+
+
+def share(ids: pl.Series, *seed: object) -> np.ndarray:
+    """`hash_order` as numbers in [0, 1)."""
+    # 53 bits are what a float holds: dividing all 64 could round up to 1.
+    return (hash_order(ids, *seed).to_numpy() >> np.uint64(11)) / float(1 << 53)
+
+
+def in_test(cluster_ids: pl.Series, split: Split) -> pl.Series:
+    """True for the clusters of the test split.
+
+    A cluster keeps its side when prompts are added, unless a new near-duplicate has a lower prompt id and so
+    gives the cluster another id, or joins two clusters.
+    """
+    return pl.Series("in_test", share(cluster_ids, "test", split.seed) < split.test_fraction)
+
+
+def deal(prompt_ids: pl.Series, *, slices: int, validation_share: float, seed: int) -> pl.Series:
+    """The slice of each prompt: 0 is validation, with this expected share; 1 to `slices` are equally likely."""
+    drawn = (hash_order(prompt_ids, "slice", seed).to_numpy() % np.uint64(slices)).astype(np.int64) + 1
+    validation = share(prompt_ids, "validation", seed) < validation_share
+    return pl.Series("slice", np.where(validation, 0, drawn))
+
+
+def rank_within(frame: pl.DataFrame, id_column: str, group: str, *seed: object) -> pl.DataFrame:
+    """`frame` in the same order with `rank`: from 1, by hash order of `id_column` within `group`."""
+    hashed = frame.with_columns(hash_order(frame[id_column], *seed))
+    return hashed.with_columns(rank=pl.col("hash_order").rank("ordinal").over(group).cast(pl.Int64)).drop("hash_order")

@@ -1,0 +1,42 @@
+"""Answer the validation prompts with pi_0 and with the offline baseline, and judge the answers.
+
+    python -m pipeline.stages.evaluate_baselines PROMPTS PI0 OFFLINE JUDGE PREFERENCE OUT
+"""
+
+import polars as pl
+
+from pipeline import edge, tables
+from pipeline.engines.evaluation import EvaluateParams, answers, evaluated, summary
+from pipeline.engines.judging import JudgeParams
+from pipeline.ledger import write_json
+from pipeline.params import load
+from pipeline.schemas import EVALUATIONS, SLICE
+
+
+def main() -> None:
+    """Read the validation prompts, write the evaluations of t0 and offline_dpo."""
+    prompts, pi0, offline, judge_model, preference_model, out = edge.arguments(
+        "PROMPTS", "PI0", "OFFLINE", "JUDGE", "PREFERENCE", "OUT"
+    )
+    params, judge = load("evaluate", EvaluateParams), load("judge", JudgeParams)
+    asked = tables.read(SLICE, prompts)
+    baseline = answers(asked, "t0", pi0, params)
+    shared = {
+        "pi0": pi0,
+        "judge_model": judge_model,
+        "judge": judge,
+        "preference_model": preference_model,
+        "params": params,
+    }
+    rows = pl.concat(
+        [
+            evaluated(baseline, baseline, model=pi0, **shared),
+            evaluated(answers(asked, "offline_dpo", offline, params), baseline, model=offline, **shared),
+        ]
+    )
+    tables.write(EVALUATIONS, rows, out / "evaluations.parquet")
+    write_json(out / "summary.json", summary(rows))
+
+
+if __name__ == "__main__":
+    edge.run("evaluate_baselines", main)

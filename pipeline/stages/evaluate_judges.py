@@ -1,0 +1,102 @@
+"""Ask every judge about held-out pairs and about RewardBench-format sets.
+
+Judges: `bt` (the reward model), `pairwise` (the trained A/B model) and `prompted` (the untrained
+base model asked as an LLM-as-a-judge), as in section 2 of the paper. A verdict is 1 where the judge
+prefers the chosen answer, 0.5 at a tie, 0 otherwise.
+
+    python -m pipeline.stages.evaluate_judges MIXES JUDGE_SETS BASE REWARD PAIRWISE OUT
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from pipeline import edge, tables
+from pipeline.chat import Chat
+from pipeline.engines.cached import Dtype, Engine
+from pipeline.engines.judging import JudgeParams, preferences, rewards
+from pipeline.ledger import write_json
+from pipeline.params import Params, load
+from pipeline.schemas import JUDGE_SETS, MIX, VERDICTS
+
+JudgeName = Literal["bt", "pairwise", "prompted"]
+
+
+class EvaluateJudgesParams(Params):
+    """Which judges answer which held-out splits and sets; caps take the lowest pair ids."""
+
+    judges: tuple[JudgeName, ...] = Field(min_length=1)
+    mixes: tuple[str, ...]
+    sets: tuple[str, ...]
+    max_pairs_per_set: int = Field(gt=0)
+    engine: Engine
+    dtype: Dtype
+    max_length: int = Field(ge=32)
+
+
+def questions(mixes: Path, sets: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
+    """The pairs to judge: set, subset (a mix's source, a set's own subset), pair_id, prompt, chosen, rejected."""
+    found = [
+        tables.read(MIX, mixes / name / "test.parquet").with_columns(set=pl.lit(name), subset=pl.col("source"))
+        for name in params.mixes
+    ] + [
+        tables.read(JUDGE_SETS, sets / name / "judge_sets.parquet").with_columns(set=pl.lit(name))
+        for name in params.sets
+    ]
+    columns = ["set", "subset", "pair_id", "prompt", "chosen", "rejected"]
+    return pl.concat(
+        [
+            frame.select(columns).sort("pair_id").unique("pair_id", keep="first", maintain_order=True).head(params.max_pairs_per_set)
+            for frame in found
+        ]
+    )
+
+
+def margins(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> np.ndarray:
+    """How much each chosen answer is preferred: a reward difference, or a probability minus a half."""
+    chat = Chat.load(model)
+    prompts, chosen, rejected = (
+        rows["prompt"].to_list(),
+        *([side[0]["content"] for side in rows[name]] for name in ("chosen", "rejected")),
+    )
+    if judge == "bt":
+        settings = JudgeParams(
+            kind="bt", model=str(model), engine=params.engine, dtype=params.dtype, max_length=params.max_length
+        )
+        both = [*zip(prompts, chosen, strict=True), *zip(prompts, rejected, strict=True)]
+        values = np.array(rewards(model, chat, both, settings))
+        return values[: len(prompts)] - values[len(prompts) :]
+    wording = "trained" if judge == "pairwise" else "prompted"
+    games = list(zip(prompts, chosen, rejected, strict=True))
+    shared = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
+    return preferences(model, chat, games, wording=wording, **shared) - 0.5
+
+
+def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
+    """One row per pair (schemas.VERDICTS)."""
+    gaps = margins(rows, judge, model, params)
+    return rows.with_columns(
+        judge=pl.lit(judge),
+        margin=pl.Series(gaps.tolist(), dtype=pl.Float64),
+        correct=pl.Series((0.5 + 0.5 * np.sign(gaps)).tolist(), dtype=pl.Float64),
+    ).select(list(VERDICTS.columns))
+
+
+def main() -> None:
+    """Read held-out pairs and sets, write a verdict for each judge and pair."""
+    mixes, sets, base, reward, pairwise, out = edge.arguments("MIXES", "JUDGE_SETS", "BASE", "REWARD", "PAIRWISE", "OUT")
+    params = load("evaluate_judges", EvaluateJudgesParams)
+    models = {"bt": reward, "pairwise": pairwise, "prompted": base}
+    rows = questions(mixes, sets, params)
+    done = pl.concat([verdicts(rows, judge, models[judge], params) for judge in params.judges])
+    tables.write(VERDICTS, done, out / "verdicts.parquet")
+    ordered = done.sort("judge", "set", "pair_id").group_by("judge", "set", maintain_order=True)
+    accuracy = ordered.agg(accuracy=pl.col("correct").mean(), pairs=pl.len())
+    write_json(out / "summary.json", accuracy.to_dicts())
+
+
+if __name__ == "__main__":
+    edge.run("evaluate_judges", main)

@@ -1,0 +1,31 @@
+"""The offline baseline: vanilla DPO from pi_0 on the pairs of a mix (paper, section 4: Nectar).
+
+    python -m pipeline.stages.offline_dpo MIX PI0 OUT CURVES TRAINING
+"""
+
+from pydantic import Field
+
+from pipeline import edge, tables
+from pipeline.engines.dpo import DpoParams, optimise
+from pipeline.params import load
+from pipeline.preference_training import capped
+from pipeline.schemas import MIX
+
+
+class OfflineDpoParams(DpoParams):
+    """Which mix, how much of it, and how to train."""
+
+    mix: str
+    max_pairs: int | None = Field(gt=0)
+
+
+def main() -> None:
+    """Read the train split of the mix, write the offline policy."""
+    mix, pi0, out, curves, folder = edge.arguments("MIX", "PI0", "OUT", "CURVES", "TRAINING")
+    params = load("offline_dpo", OfflineDpoParams)
+    pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
+    optimise("offline_dpo", pairs, pi0, pi0, params, out, curves, folder)
+
+
+if __name__ == "__main__":
+    edge.run("offline_dpo", main)

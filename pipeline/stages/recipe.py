@@ -1,0 +1,158 @@
+"""Check the whole recipe before anything runs: every section, every key, every cross-reference.
+
+The output is a constant, so a valid edit of params.yaml makes nothing else stale. This stage is the
+one that looks into other stages: it reads each section with the params class of the stage of that
+name, found by import at run time.
+
+    python -m pipeline.stages.recipe PARAMS OUT
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline import edge
+from pipeline.errors import UserError
+from pipeline.ledger import write_json
+from pipeline.params import Params, parse, read_file
+from pipeline.schemas import KINDS
+
+#: Section -> the class that reads it. `sources`, `mixes` and `iterations` are tables of such sections.
+SECTIONS = {
+    "prompts": "pipeline.stages.prompts:PromptsParams",
+    "sft_mix": "pipeline.stages.sft_mix:SftMixParams",
+    "base_model": "pipeline.stages.base_model:BaseModelParams",
+    "pack": "pipeline.stages.pack:PackParams",
+    "sft": "pipeline.training:TrainingParams",
+    "reward": "pipeline.stages.reward:RewardParams",
+    "pairwise": "pipeline.stages.pairwise:PairwiseParams",
+    "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
+    "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
+    "generate": "pipeline.stages.generate:GenerateParams",
+    "judge": "pipeline.engines.judging:JudgeParams",
+    "pair": "pipeline.stages.pair:PairParams",
+    "train": "pipeline.stages.train:TrainParams",
+    "evaluate": "pipeline.engines.evaluation:EvaluateParams",
+    "select": "pipeline.stages.select:SelectParams",
+}
+MIX = "pipeline.stages.mix:MixParams"
+TABLES = ("sources", "mixes", "iterations")
+
+
+class IterationParams(Params):
+    """One row of the loop: the policy it starts from."""
+
+    prev: str = Field(pattern=r"^t\d+$")
+
+
+def imported(path: str) -> Any:
+    """The class at `module:Name`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def check(recipe: Mapping[str, Any]) -> None:
+    """Raise UserError for the first thing in `recipe` that could not run."""
+    missing = sorted({*SECTIONS, *TABLES} - set(recipe))
+    unknown = sorted(set(recipe) - {*SECTIONS, *TABLES})
+    if missing or unknown:
+        wrong = [f"missing section {name}" for name in missing] + [f"unknown section {name}" for name in unknown]
+        raise UserError(f"params.yaml: {'; '.join(wrong)}; compare with recipes/quickstart.yaml")
+    for table in TABLES:
+        if not isinstance(recipe[table], dict) or not recipe[table]:
+            raise UserError(f"params.yaml: {table}: expected at least one entry, found {recipe[table]!r}")
+    sections = {name: parse(name, imported(path), recipe[name]) for name, path in SECTIONS.items()}
+    mixes = {name: parse(f"mixes.{name}", imported(MIX), body) for name, body in recipe["mixes"].items()}
+    check_sources(recipe["sources"])
+    check_iterations(recipe["iterations"], sections["prompts"].slices)
+    check_references(recipe["sources"], mixes, sections)
+
+
+def check_sources(sources: Mapping[str, Any]) -> None:
+    """Each source has a known adapter of its declared kind and valid rules; each kind has a source."""
+    source_class = imported("pipeline.stages.standardize:SourceParams")
+    for name, body in sources.items():
+        source = parse(f"sources.{name}", source_class, body)
+        adapter = adapter_module(name, source.adapter)
+        if adapter.KIND != source.kind:
+            raise UserError(
+                f"params.yaml: sources.{name}.kind: expected {adapter.KIND}, which is what the adapter "
+                f"{source.adapter} makes, found {source.kind}"
+            )
+        parse(f"sources.{name}.rules", adapter.Rules, body["rules"])
+    absent = sorted(set(KINDS) - {body["kind"] for body in sources.values()})
+    if absent:
+        raise UserError(f"params.yaml: sources: expected at least one source of each kind, found none of {absent}")
+
+
+def adapter_module(name: str, adapter: str) -> Any:
+    """The module of an adapter; UserError lists those there are."""
+    folder = Path(__file__).parents[1] / "sources"
+    if not (folder / f"{adapter}.py").exists():
+        known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+        raise UserError(f"params.yaml: sources.{name}.adapter: expected one of {known}, found {adapter!r}")
+    return importlib.import_module(f"pipeline.sources.{adapter}")
+
+
+def check_iterations(iterations: Mapping[str, Any], slices: int) -> None:
+    """Keys are t1..tT, each `prev` is an earlier policy, and there is a prompt slice for each."""
+    expected = [f"t{number}" for number in range(1, len(iterations) + 1)]
+    if list(iterations) != expected:
+        raise UserError(f"params.yaml: iterations: expected the keys {expected} in order, found {list(iterations)}")
+    for number, (key, body) in enumerate(iterations.items()):
+        prev = parse(f"iterations.{key}", IterationParams, body).prev
+        earlier = [f"t{before}" for before in range(number + 1)]
+        if prev not in earlier:
+            raise UserError(
+                f"params.yaml: iterations.{key}.prev: expected an earlier policy, one of {earlier}, found {prev!r}"
+            )
+    if len(iterations) > slices:
+        raise UserError(
+            f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, found {slices}; "
+            "raise it (this deals the prompts anew) or remove iterations"
+        )
+
+
+def check_references(sources: Mapping[str, Any], mixes: Mapping[str, Any], sections: Mapping[str, Any]) -> None:
+    """Every name that a section mentions exists and is of the right kind."""
+    kinds = {name: body["kind"] for name, body in sources.items()}
+    for name, mix in mixes.items():
+        known(f"mixes.{name}.sources", (s.name for s in mix.sources), kinds, {"preferences"})
+        known(f"mixes.{name}.decontaminate.benchmarks", mix.decontaminate.benchmarks, kinds, {"benchmarks"})
+    known("prompts.sources", sections["prompts"].sources, kinds, {"prompts", "preferences"})
+    known("sft_mix.sources", (s.name for s in sections["sft_mix"].sources), kinds, {"demonstrations"})
+    for name in ("prompts", "sft_mix"):
+        known(f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"})
+    known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
+    named = {f"{name}.mix": [sections[name].mix] for name in ("reward", "pairwise", "offline_dpo")}
+    for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
+        known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
+    made: dict[str, Literal["bt", "pairwise"]] = {"models/reward": "bt", "models/pairwise": "pairwise"}
+    judge = sections["judge"]
+    if made.get(judge.model) != judge.kind:
+        raise UserError(
+            f"params.yaml: judge: expected kind bt with models/reward, or pairwise with models/pairwise, "
+            f"found {judge.kind} with {judge.model}"
+        )
+
+
+def known(where: str, names: Iterable[str], kinds: Mapping[str, str], wanted: set[str]) -> None:
+    """Raise UserError for the first of `names` that is not an entry of a wanted kind."""
+    allowed = sorted(name for name, kind in kinds.items() if kind in wanted)
+    for name in names:
+        if name not in allowed:
+            raise UserError(f"params.yaml: {where}: expected one of {allowed}, found {name!r}")
+
+
+def main() -> None:
+    """Check the params file; write the constant."""
+    params, out = edge.arguments("PARAMS", "OUT")
+    check(read_file(params))
+    write_json(out, {"valid": True})
+
+
+if __name__ == "__main__":
+    edge.run("recipe", main)

@@ -1,0 +1,44 @@
+"""Train the Bradley-Terry reward model on a mix: -log sigmoid(r_chosen - r_rejected) (paper, section 2.1).
+
+    python -m pipeline.stages.reward MIX BASE OUT CURVES TRAINING
+"""
+
+import polars as pl
+from pydantic import Field
+
+from pipeline import edge, tables
+from pipeline.engines.trainers import train_reward
+from pipeline.params import Params, load
+from pipeline.preference_training import capped, training_rows
+from pipeline.rendering import Overflow
+from pipeline.schemas import MIX
+from pipeline.training import RewardLoss, TrainingParams
+from pipeline.training_runs import training_run
+
+
+class RewardParams(Params):
+    """Which mix, how much of it, and how to train on it."""
+
+    mix: str
+    max_pairs: int | None = Field(gt=0)
+    overflow: Overflow
+    loss: RewardLoss
+    training: TrainingParams
+
+
+def main() -> None:
+    """Read the train split of the mix, write the reward model."""
+    mix, base, out, curves, folder = edge.arguments("MIX", "BASE", "OUT", "CURVES", "TRAINING")
+    params = load("reward", RewardParams)
+    pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
+    limits = {"max_length": params.training.max_length, "overflow": params.overflow}
+    tokens = training_rows("reward", pairs, base, folder, **limits)
+    rows = tokens.select(
+        chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"), rejected_ids=pl.concat_list("prompt_ids", "rejected_ids")
+    )
+    run = training_run("reward", out, curves, models=[base], rows=rows, params=params)
+    train_reward(base, rows, params.training, params.loss, run)
+
+
+if __name__ == "__main__":
+    edge.run("reward", main)

@@ -1,0 +1,115 @@
+"""How a model is trained: the keys of params.yaml that decide the result, and where a run writes.
+
+`TrainingParams`, `RewardLoss` and `DpoLoss` are identity: a change makes the model stale. `Run` is
+execution: where the outputs go, and how the work is cut. A different micro batch gives the same
+gradients, apart from rounding.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from pipeline.params import Params
+
+#: Losses of TRL's DPOTrainer by its names. Left out are aot and aot_unpaired, which sort the rows of
+#: a micro batch, so that the result would depend on how the work is cut.
+DpoLossName = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+]
+DPO_LOSSES: tuple[str, ...] = get_args(DpoLossName)
+
+
+class TrainingParams(Params):
+    """What every training run must say; there are no defaults."""
+
+    learning_rate: float = Field(gt=0, lt=1)
+    epochs: float = Field(gt=0)
+    """Passes over the rows; 0.5 stops half-way."""
+    global_batch: int = Field(gt=0)
+    """Rows (blocks or pairs) per optimiser step; the last step of an epoch may have fewer."""
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float = Field(ge=0, lt=1)
+    """Part of all steps during which the learning rate rises from 0."""
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(ge=0)
+    """Gradients are scaled down to this norm; 0 leaves them."""
+    precision: Literal["float32", "bfloat16"]
+    """bfloat16 is autocast over float32 weights: about 1.4 times as fast on a CPU with bf16."""
+    seed: int = Field(ge=0, lt=2**31)
+    max_length: int = Field(gt=1)
+    """Longest row in tokens. The stage drops or cuts longer rows and counts them; a trainer refuses them."""
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
+    train_layers: Literal["all", "head"]
+    """"head" leaves the backbone as it is and trains the score head or the output layer alone."""
+
+
+class RewardLoss(Params):
+    """Bradley-Terry: -log sigmoid(chosen - rejected - margin), plus an optional pull towards 0."""
+
+    center: float | None = Field(ge=0)
+    """Weight of mean((chosen + rejected)**2); null for none."""
+
+
+class LossTerm(Params):
+    """One loss of the sum that DPO minimises."""
+
+    name: DpoLossName
+    weight: float = Field(gt=0)
+
+
+class DpoLoss(Params):
+    """The DPO objective: a weighted sum of losses over the log ratios to the reference model."""
+
+    beta: float = Field(gt=0)
+    loss: tuple[LossTerm, ...] = Field(min_length=1)
+    """[{name: sigmoid, weight: 1.0}] is plain DPO; adding {name: sft, ...} is RPO."""
+    label_smoothing: float = Field(ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def smoothing_fits(self) -> "DpoLoss":
+        """exo_pair needs smoothed labels: its target puts log(label_smoothing) on the rejected answer."""
+        names = [term.name for term in self.loss]
+        if len(set(names)) != len(names):
+            raise ValueError(f"loss: expected each name once, found {names}")
+        if "exo_pair" in names and self.label_smoothing == 0:
+            raise ValueError("label_smoothing: expected more than 0 with the loss exo_pair (1e-3 is usual), found 0")
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training run writes and how it is cut; none of it names the result."""
+
+    out: Path
+    """The model folder, replaced as a whole."""
+    curves: Path
+    """Folder for <series>.tsv files, columns `step` and the series."""
+    checkpoints: Path
+    """Folder for what a killed run needs to go on; outside DVC outs, one per identity of the result
+    (base model, data and params), removed when the run has ended well."""
+    micro_batch: int
+    """Rows per forward pass; the largest divisor of the global batch up to this is used."""
+    title: str
+    """The params section, such as `reward`: named in progress lines and errors."""
+    save_every_seconds: int
+    """Time between checkpoints; 0 saves at every logged step."""
+
+    def __post_init__(self) -> None:
+        if self.micro_batch < 1:
+            raise ValueError(f"micro_batch: expected at least 1, found {self.micro_batch}")
+        if self.save_every_seconds < 0:
+            raise ValueError(f"save_every_seconds: expected at least 0, found {self.save_every_seconds}")

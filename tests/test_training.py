@@ -1,0 +1,67 @@
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.params import parse
+from pipeline.training import DpoLoss, Run, TrainingParams
+
+VALID = {
+    "learning_rate": 1e-3,
+    "epochs": 1,
+    "global_batch": 8,
+    "schedule": "cosine",
+    "warmup_ratio": 0.1,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "precision": "float32",
+    "seed": 1,
+    "max_length": 64,
+    "optimizer": "adamw_torch",
+    "train_layers": "all",
+}
+
+
+def test_a_complete_section_is_read():
+    assert parse("reward", TrainingParams, VALID).epochs == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("learning_rate", "1e-3"),
+        ("epochs", 0),
+        ("global_batch", 0),
+        ("schedule", "cosine_with_restarts"),
+        ("warmup_ratio", 1.0),
+        ("weight_decay", -0.1),
+        ("max_grad_norm", -1.0),
+        ("precision", "float16"),
+        ("seed", -1),
+        ("max_length", 1),
+        ("train_layers", "half"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(key, value):
+    with pytest.raises(UserError, match=rf"reward\.{key}"):
+        parse("reward", TrainingParams, VALID | {key: value})
+
+
+@pytest.mark.parametrize("key", sorted(VALID))
+def test_no_key_has_a_default(key):
+    with pytest.raises(UserError, match=rf"reward\.{key} is missing"):
+        parse("reward", TrainingParams, {name: value for name, value in VALID.items() if name != key})
+
+
+def test_a_loss_that_sorts_its_micro_batch_is_refused():
+    with pytest.raises(UserError, match=r"dpo\.loss\.0\.name"):
+        parse("dpo", DpoLoss, {"beta": 0.1, "loss": [{"name": "aot", "weight": 1.0}], "label_smoothing": 0.0})
+
+
+def test_exo_pair_needs_smoothing_and_says_so():
+    with pytest.raises(UserError, match="label_smoothing: expected more than 0"):
+        parse("dpo", DpoLoss, {"beta": 0.1, "loss": [{"name": "exo_pair", "weight": 1.0}], "label_smoothing": 0.0})
+
+
+def test_a_run_without_micro_batch_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="micro_batch"):
+        Run(tmp_path, tmp_path, tmp_path, 0, "dpo", 60)
