@@ -40,7 +40,7 @@ class RatedRules(Params):
     """What is asked of pairs that upstream has already put in order."""
 
     scores_must_agree: bool
-    """Drop pairs whose chosen answer is not rated strictly higher; needs both scores, else nothing is dropped."""
+    """Drop pairs whose chosen answer is not rated strictly higher; a pair without both scores passes."""
     min_margin: float | None = Field(ge=0)
     """Pairs with a smaller (chosen - rejected) score are dropped; null: no such rule."""
 

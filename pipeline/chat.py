@@ -4,8 +4,14 @@ The tokens of a conversation are always `prompt_ids + response_ids`: the prompt 
 generation prompt, then the answer up to and including the token that ends the turn. So BOS, the
 generation prompt and the end of turn cannot differ between the places that use them; the
 reference code trains on one end token and stops on another, and doubles BOS.
+
+Only the template writes special tokens. Their names inside a message (a user who types
+`<|im_end|>`) are tokenised as plain text, in prompts as in answers, so that no text can end its own
+turn. An answer is taken letter by letter and is never merged with the prompt's last token, as when
+it is generated; a template that trims (Llama 3) does so to earlier turns only.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +26,8 @@ Messages = Sequence[Mapping[str, str]]
 #: What decides the tokens of a rendered conversation.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 PROBE = "\u25a0probe\u25a0"
+#: Put into the name of a special token inside a message, so that it is not read as one; two noncharacters of Unicode.
+GUARD = "\ufdd0\ufdd1"
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,33 @@ class Chat:
         return cls(tokenizer, "-".join(digest_file(path)[:16] for path in present))
 
     def text(self, messages: Messages, *, add_generation_prompt: bool) -> str:
-        """The conversation as the template writes it, special tokens included."""
+        """The conversation as the template writes it: its special tokens, and GUARD in those of the messages."""
+        guarded = [{**message, "content": self.guard(message["content"])} for message in messages]
         return self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=add_generation_prompt, tokenize=False
+            guarded, add_generation_prompt=add_generation_prompt, tokenize=False
         )
+
+    def guard(self, content: str) -> str:
+        """A message's text, in which the names of special tokens are no longer their names."""
+        return self.special_names.sub(lambda match: match[0][0] + GUARD + match[0][1:], content)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of rendered text: nothing is added, the template has written BOS itself."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if GUARD not in text:
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = []
+        for piece in self.special_names.split(text):
+            special = self.special_names.fullmatch(piece)
+            plain = piece.replace(GUARD, "")
+            ids += [self.tokenizer.convert_tokens_to_ids(piece)] if special else self.encode_plain(plain)
+        return ids
+
+    @cached_property
+    def special_names(self) -> re.Pattern[str]:
+        """Finds the names of special tokens in text, the longest first; one group, for splitting."""
+        names = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        longest_first = sorted(names, key=lambda name: (-len(name), name))
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if names else "((?!))")
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Ids of all turns before the answer, with the generation prompt."""
@@ -96,7 +123,7 @@ class Chat:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated ids without special tokens."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     @cached_property
     def end_of_turn(self) -> int:

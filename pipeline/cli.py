@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from pipeline import edge
 from pipeline.doctor import examine
 from pipeline.errors import UserError
-from pipeline.params import PARAMS_FILE, read_file
+from pipeline.params import PARAMS_FILE, load
+from pipeline.sources import Source
 
 SOURCE_KEYS = ("adapter", "kind", "origin", "licence", "redistributable")
 
@@ -70,13 +71,9 @@ def publish(words: argparse.Namespace) -> int:
 
 def sources(_: argparse.Namespace) -> int:
     """One line per source: name, adapter, kind, origin, licence, redistributable."""
-    entries = read_file(Path(PARAMS_FILE)).get("sources")
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise UserError(
-            f"{PARAMS_FILE}: expected a mapping of sources, found {entries!r}; see recipes/quickstart.yaml"
-        )
+    entries = load("sources", dict[str, Source], Path(PARAMS_FILE))
     rows = [
-        [name, *(str(entry.get(key, "-")) for key in SOURCE_KEYS)] for name, entry in sorted(entries.items())
+        [name, *(str(getattr(entry, key)) for key in SOURCE_KEYS)] for name, entry in sorted(entries.items())
     ]
     say(*aligned([["source", *SOURCE_KEYS], *rows]))
     return 0

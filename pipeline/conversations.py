@@ -5,7 +5,6 @@ transcripts. None of these functions judges a conversation: that is the work of 
 """
 
 import re
-from typing import Literal
 
 from pydantic import Field
 
@@ -64,15 +63,16 @@ def from_transcript(text: str) -> Conversation | None:
 
 
 def from_nemo(text: str) -> Conversation:
-    """A HelpSteer2 prompt: one user turn, later turns after `<extra_id_1>User` / `<extra_id_1>Assistant` lines."""
+    """A HelpSteer2 prompt: a user turn; later ones follow `<extra_id_1>User` or `Assistant` lines."""
     return turns_of(["User", *NEMO_TURN.split(text)])
 
 
 def turns_of(parts: list[str]) -> Conversation:
     """Turns of alternating speakers and texts."""
-    role: dict[str, Literal["user", "assistant"]] = {"Human": "user", "User": "user", "Assistant": "assistant"}
+    speakers, texts = parts[::2], parts[1::2]
     return [
-        {"role": role[name], "content": text.strip()} for name, text in zip(parts[::2], parts[1::2], strict=True)
+        {"role": ROLES[name.lower()], "content": text.strip()}
+        for name, text in zip(speakers, texts, strict=True)
     ]
 
 

@@ -29,8 +29,8 @@ MATCHES = {"id": pl.String, "value": pl.Float64, "threshold": pl.Float64, "detai
 class Decontaminate(Params):
     """What counts as a benchmark's text."""
 
-    benchmarks: tuple[str, ...] = Field(min_length=1)
-    """Sources of kind `benchmarks`."""
+    benchmarks: tuple[str, ...]
+    """Sources of kind `benchmarks`; an empty list turns the search off."""
     ngram: int = Field(ge=2, le=64)
     """Words in a run that prove an item of at least as many words."""
     min_words: int = Field(ge=1)
@@ -71,7 +71,9 @@ class Index:
         return maybe[hit], self.items[place[hit]]
 
 
-def matches(ids: pl.Series, texts: pl.Series, benchmarks: pl.DataFrame, settings: Decontaminate) -> pl.DataFrame:
+def matches(
+    ids: pl.Series, texts: pl.Series, benchmarks: pl.DataFrame, settings: Decontaminate
+) -> pl.DataFrame:
     """One row per contaminated text: id, value, threshold, detail.
 
     `benchmarks` has source, id and text. `value` is the number of words of the longest run that a text has in
@@ -80,7 +82,10 @@ def matches(ids: pl.Series, texts: pl.Series, benchmarks: pl.DataFrame, settings
     """
     names = benchmarks.select("source", "id", "text").sort("source", "id", "text")
     indexes = index(names["text"], settings)
-    found = [evidence(ids[start : start + len(block)], words(block), indexes, names) for start, block in blocks(texts)]
+    found = [
+        evidence(ids[start : start + len(block)], words(block), indexes, names)
+        for start, block in blocks(texts)
+    ]
     return pl.concat([pl.DataFrame(schema=MATCHES), *found]).sort("id")
 
 
@@ -104,9 +109,11 @@ def evidence(ids: pl.Series, found: Words, indexes: dict[int, Index], names: pl.
     for length, hashed in found.lengths(max(indexes, default=1)):
         if length in indexes:
             first, item = indexes[length].find(hashed)
-            inside = found.complete(length)[first] if first.size else np.zeros(0, dtype=bool)
+            inside = first + length <= found.offsets[owner[first] + 1]
             first, item = first[inside], item[inside]
-            hits.append(pl.DataFrame({"text": owner[first], "item": item, "first": first}).with_columns(length=length))
+            hits.append(
+                pl.DataFrame({"text": owner[first], "item": item, "first": first}).with_columns(length=length)
+            )
     if not hits:
         return pl.DataFrame(schema=MATCHES)
     longest = longest_runs(pl.concat(hits))
@@ -123,7 +130,7 @@ def evidence(ids: pl.Series, found: Words, indexes: dict[int, Index], names: pl.
 
 
 def longest_runs(hits: pl.DataFrame) -> pl.DataFrame:
-    """Join hits that overlap (same text, item and length, next word) and keep the longest run of each text."""
+    """Join hits that overlap (same text, item and length, next word); the longest run of each text."""
     group = ["text", "length", "item"]
     return (
         hits.sort(*group, "first")

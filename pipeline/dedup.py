@@ -14,6 +14,7 @@ nothing but the texts: not on row order, library version or machine.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -61,7 +62,7 @@ def clusters(ids: pl.Series, texts: pl.Series, settings: NearDedup | None) -> pl
 def components_of(texts: pl.Series, settings: NearDedup) -> np.ndarray:
     """For each text the lowest position of its connected component."""
     whole, bands = sketches(texts, settings)
-    # Texts with the same shingles are one: a boilerplate of a million rows must not give a million squared pairs.
+    # Texts with the same shingles are one: a million copies must not give a million squared pairs.
     _, first, same_as = np.unique(whole, return_index=True, return_inverse=True)
     positions = np.arange(len(texts))
     label = np.where(whole == 0, positions, first[same_as])
@@ -94,7 +95,7 @@ def sketches(texts: pl.Series, settings: NearDedup) -> tuple[np.ndarray, np.ndar
 
 
 def band_rows(threshold: float) -> int:
-    """The most sketch slots per band that keep the miss at the threshold below MISS: fewest false candidates."""
+    """The most slots per band that keep the miss at the threshold below MISS: fewest false candidates."""
     rows = 1
     while rows < SLOTS and (1 - threshold ** (rows + 1)) ** (SLOTS // (rows + 1)) <= MISS:
         rows += 1
@@ -102,7 +103,7 @@ def band_rows(threshold: float) -> int:
 
 
 def shingles(texts: pl.Series, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All shingles of `texts`: (hash, position of its text), in the order of the texts; and how many each has."""
+    """All shingles in the order of the texts: (hashes, position of the text of each, number in each text)."""
     found = words(texts)
     values, first = found.windows(length)
     owner = np.repeat(np.arange(len(texts)), found.counts)[first]
@@ -117,8 +118,8 @@ def shingles(texts: pl.Series, length: int) -> tuple[np.ndarray, np.ndarray, np.
 def similarity_sketch(values: np.ndarray, owner: np.ndarray, texts: int) -> np.ndarray:
     """Fast Similarity Sketch: (texts, SLOTS) minima; two texts agree in a slot with probability Jaccard.
 
-    Round after round, each shingle falls into one slot of its text with a value that grows by the round, until
-    the text has no empty slot. After SLOTS rounds by chance, SLOTS more fill slot by slot.
+    Round after round, each shingle falls into one slot of its text with a value that grows by the round,
+    until the text has no empty slot. After SLOTS rounds by chance, SLOTS more fill slot by slot.
     """
     sketch = np.full(texts * SLOTS, EMPTY)
     active = np.arange(values.size)
@@ -181,7 +182,8 @@ def within(at: np.ndarray, gap: int, key: np.ndarray) -> np.ndarray:
 
 def pack(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Pairs of positions as one number each, lower position first."""
-    return (np.minimum(left, right).astype(np.uint64) << np.uint64(32)) | np.maximum(left, right).astype(np.uint64)
+    low, high = np.minimum(left, right).astype(np.uint64), np.maximum(left, right).astype(np.uint64)
+    return (low << np.uint64(32)) | high
 
 
 def unpack(packed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +208,7 @@ def join(label: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
 
 
 def similarity(texts: pl.Series, left: np.ndarray, right: np.ndarray, shingle: int) -> np.ndarray:
-    """The exact Jaccard similarity of the shingle sets of texts left[i] and right[i]; 0 where both are empty."""
+    """The exact Jaccard similarity of texts left[i] and right[i]; 0 where neither has a word."""
     used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
     values, offsets = shingle_sets(texts.gather(used), shingle)
     one, two = place[: left.size], place[left.size :]
@@ -215,7 +217,7 @@ def similarity(texts: pl.Series, left: np.ndarray, right: np.ndarray, shingle: i
     common = np.zeros(left.size, dtype=np.int64)
     batch = np.cumsum(total) // BATCH_SHINGLES
     cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), left.size]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         common[start:stop] = overlaps(values, offsets, one[start:stop], two[start:stop])
     return common / np.maximum(total - common, 1)
 

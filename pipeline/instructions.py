@@ -1,11 +1,13 @@
 """Alpaca's way to put a request: an instruction and, often, an input it applies to."""
 
-#: What some Alpaca-like sets write for a missing input.
-NO_INPUT = frozenset({"", "<noinput>", "noinput", "n/a", "none"})
+import re
+
+#: What Alpaca writes for a missing input: "<noinput>", "No input.", "No input required." and so on.
+NO_INPUT = re.compile(r"\W*(no\W*input|ninput)(\W*(needed|required))?\W*", re.IGNORECASE)
 
 
 def instruction_text(instruction: str, given: str | None) -> str:
     """The request as one text: the instruction, then after a blank line the input, where there is one."""
-    if given is None or given.strip().lower() in NO_INPUT:
+    if not given or not given.strip() or NO_INPUT.fullmatch(given):
         return instruction.strip()
     return f"{instruction.strip()}\n\n{given.strip()}"

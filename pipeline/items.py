@@ -72,6 +72,26 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+class OpenRow(Shape):
+    """A row that keeps its further columns, for adapters whose rules name the column."""
+
+    model_config = Shape.model_config | {"extra": "allow"}
+
+    def column(self, name: str | None) -> Any:
+        """A further column's value; None where there is none."""
+        return (self.model_extra or {}).get(name) if name else None
+
+    def text(self, name: str | None) -> str | None:
+        """A further column's text; None where there is none."""
+        value = self.column(name)
+        return value if isinstance(value, str) and is_text(value) else None
+
+
+def is_text(value: str) -> bool:
+    """False where a string holds half of a surrogate pair, which UTF-8 cannot hold."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 S = TypeVar("S", bound=Shape)
 
 
@@ -83,7 +103,7 @@ def parsed(row: RawRow, shape: type[S]) -> S | Drop:
         return shape.model_validate(row.value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
-        wrong = [f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in problems[:3]]
+        wrong = [f"{'.'.join(map(str, p['loc'])) or 'row'}: {p['msg']}" for p in problems[:3]]
         return Drop(WRONG_SHAPE, detail="; ".join(wrong))
 
 

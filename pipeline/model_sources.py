@@ -10,7 +10,7 @@ Every form but `path:` names its bytes for good, so that the string alone says w
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from pipeline.errors import UserError
 
@@ -79,6 +79,8 @@ class RandomSource:
         return f"random:{self.template}"
 
 
+_RANDOM = {"smollm2": RandomSource("smollm2"), "llama3": RandomSource("llama3")}
+
 ModelSource = HubSource | PathSource | PypiSource | RandomSource
 
 
@@ -92,8 +94,8 @@ def parse(text: str) -> ModelSource:
         return PypiSource(found["package"], found["version"], found["member"], found["sha256"])
     if scheme == "path" and rest and rest == rest.strip():
         return PathSource(rest)
-    if scheme == "random" and rest in get_args(RandomTemplate):
-        return RandomSource(rest)
+    if scheme == "random" and rest in _RANDOM:
+        return _RANDOM[rest]
     raise UserError(f"expected a model source {FORMS}; found {text!r}; mend: correct it in params.yaml")
 
 

@@ -37,7 +37,9 @@ def pack(
     if documents[id].n_unique() != documents.height or documents[id].null_count():
         raise ValueError(f"{id}: expected one document per id, found repeated or missing ids")
     lengths = documents["input_ids"].list.len().to_numpy()
-    assert (lengths == documents["labels"].list.len().to_numpy()).all(), "labels and input_ids differ in length"
+    assert (lengths == documents["labels"].list.len().to_numpy()).all(), (
+        "labels and input_ids differ in length"
+    )
     ranks = documents[id].rank("ordinal").to_numpy()
     tokens, labels, starts = flat(documents["input_ids"]), flat(documents["labels"]), offsets(lengths)
 
@@ -87,7 +89,7 @@ def trains(labels: np.ndarray) -> bool:
 
 
 def best_fit(pieces: list[Piece], block: int) -> list[list[Piece]]:
-    """Each piece, in the given order, into the open block with the least sufficient space; ties: the oldest."""
+    """Each piece, in the given order, into the open block whose space is the least sufficient."""
     bins: list[list[Piece]] = []
     space: list[tuple[int, int]] = []  # (free tokens, block), sorted: bisect finds the tightest fit
     for piece in pieces:

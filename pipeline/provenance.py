@@ -118,7 +118,7 @@ def assert_committed(paths: Iterable[str]) -> str:
     if names := [line[3:] for line in changed.stdout.splitlines()]:
         raise UserError(
             f"expected {', '.join(names)} as in the git revision {head.stdout.strip()[:12]}, "
-            f"found uncommitted changes; a card must name the revision that made its rows: git add and git commit"
+            f"found uncommitted changes; a card must name the revision that made its rows: git commit -a"
         )
     return head.stdout.strip()
 

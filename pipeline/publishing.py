@@ -16,18 +16,20 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from httpx2 import HTTPError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 
 from pipeline import tables
 from pipeline.cards import Account, CardFacts, Terms, card
 from pipeline.errors import UserError
 from pipeline.ledger import write_json
 from pipeline.pair_facts import facts_by, margin_quantiles, pair_facts
-from pipeline.params import PARAMS_FILE, read_file
+from pipeline.params import PARAMS_FILE, load
 from pipeline.provenance import Step, provenance, read_lock, step
 from pipeline.released import RELEASED, with_origin
 from pipeline.schemas import MIX, PAIRS, SLICE
+from pipeline.sources import Source
 from pipeline.tables import Table
 
 log = logging.getLogger(__name__)
@@ -117,18 +119,10 @@ def standardized(frames: Any, lock: Mapping[str, Step]) -> list[Step]:
 
 def terms_of(sources: Sequence[str], accepted: bool) -> dict[str, Terms]:
     """Licence and origin of each source; UserError where one may not be handed on and none accepted that."""
-    entries = read_file(Path(PARAMS_FILE)).get("sources", {})
-    if unknown := sorted(set(sources) - set(entries)):
-        raise UserError(
-            f"{PARAMS_FILE}: expected the sources {unknown} of these rows, found {sorted(entries)}; dvc repro"
-        )
+    sections = {name: load(f"sources.{name}", Source, Path(PARAMS_FILE)) for name in sources}
     terms = {
-        name: Terms(
-            licence=str(entries[name]["licence"]),
-            redistributable=bool(entries[name]["redistributable"]),
-            origin=str(entries[name]["origin"]),
-        )
-        for name in sources
+        name: Terms(licence=its.licence, redistributable=its.redistributable, origin=its.origin)
+        for name, its in sections.items()
     }
     barred = [f"{name} ({its.licence})" for name, its in terms.items() if not its.redistributable]
     if barred and not accepted:
@@ -248,7 +242,7 @@ def upload(folder: Path, repo: str, target: str, *, public: bool) -> str:
         operations = [CommitOperationAdd(path, str(folder / path)) for path in paths]
         operations += [CommitOperationDelete(path) for path in sorted(stale)]
         done = api.create_commit(repo, operations, commit_message=f"Publish {target}", repo_type="dataset")
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"{repo}: expected {api.endpoint} to take the data set, found: {' '.join(str(error).split())}; "
             f"log in with: hf auth login, or look at the folder with --dry-run DIR"

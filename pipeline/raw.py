@@ -14,7 +14,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -71,7 +71,7 @@ def read(folder: Path, files: Iterable[str], csv_columns: tuple[str, ...] | None
         path = folder / file
         if not path.is_file():
             found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-            raise UserError(f"{path}: expected a raw file, found none (only {found[:5]}); mend: dvc repro -f fetch")
+            raise UserError(f"{path}: expected a raw file, found {found[:5]}; mend: dvc repro -f fetch")
         found_rows = False
         with readable(path, file):
             for row in rows_of(path, file, csv_columns):
@@ -90,7 +90,7 @@ def defect(file: str, expected: str, found: str) -> UserError:
 
 
 @contextmanager
-def readable(path: Path, file: str) -> Iterator[None]:
+def readable(path: Path, file: str) -> Generator[None]:
     """Turn what readers raise on damaged files into one UserError."""
     kind = "".join(path.suffixes[-2:])
     try:
@@ -98,7 +98,8 @@ def readable(path: Path, file: str) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError, zipfile.BadZipFile) as error:
         raise defect(file, f"complete {kind} data", f"damaged or cut-off data ({error})") from error
     except pl.exceptions.PolarsError as error:
-        raise defect(file, "a Parquet table", f"damaged or other data ({' '.join(str(error).split())})") from error
+        found = f"damaged or other data ({' '.join(str(error).split())})"
+        raise defect(file, "a Parquet table", found) from error
 
 
 def rows_of(path: Path, file: str, csv_columns: tuple[str, ...] | None) -> Iterator[RawRow]:
@@ -135,11 +136,14 @@ def stream_rows(stream: Any, file: str, csv_columns: tuple[str, ...] | None) -> 
         case ".csv":
             yield from csv_rows(lines, file, csv_columns)
         case _:
-            raise UserError(f"{file}: expected a name that ends in one of {', '.join(KINDS)} (or .gz, .zst after it)")
+            raise UserError(
+                f"{file}: expected a name that ends in one of {', '.join(KINDS)}, then perhaps .gz or .zst, "
+                f"found {Path(name).suffix or 'no suffix'}; rename the file, and correct its path in params.yaml"
+            )
 
 
 def unpacked_zstd(content: bytes) -> io.BytesIO:
-    """All frames of zstd data; ZstdError where the last one is cut off, which a stream reader would not tell."""
+    """All frames of zstd data; ZstdError where the last is cut off, which a stream reader hides."""
     unpacked = io.BytesIO()
     while content:
         frame = zstandard.ZstdDecompressor().decompressobj()
@@ -159,7 +163,7 @@ def line_rows(lines: Iterable[bytes], file: str) -> Iterator[RawRow]:
             continue
         parsed = json_row(content, file, number)
         if number == 0 and parsed.bad and content.startswith(b"["):
-            raise defect(file, "one JSON value per line", "the beginning of a JSON array (its name should end in .json)")
+            raise defect(file, "one JSON value per line", "a JSON array (its name should end in .json)")
         yield parsed
 
 

@@ -49,7 +49,7 @@ def in_test(cluster_ids: pl.Series, split: Split) -> pl.Series:
 
 
 def deal(prompt_ids: pl.Series, *, slices: int, validation_share: float, seed: int) -> pl.Series:
-    """The slice of each prompt: 0 is validation, with this expected share; 1 to `slices` are equally likely."""
+    """The slice of each prompt: 0 is validation, with this expected share; 1 to `slices` share the rest."""
     drawn = (hash_order(prompt_ids, "slice", seed).to_numpy() % np.uint64(slices)).astype(np.int64) + 1
     validation = share(prompt_ids, "validation", seed) < validation_share
     return pl.Series("slice", np.where(validation, 0, drawn))
@@ -58,4 +58,6 @@ def deal(prompt_ids: pl.Series, *, slices: int, validation_share: float, seed: i
 def rank_within(frame: pl.DataFrame, id_column: str, group: str, *seed: object) -> pl.DataFrame:
     """`frame` in the same order with `rank`: from 1, by hash order of `id_column` within `group`."""
     hashed = frame.with_columns(hash_order(frame[id_column], *seed))
-    return hashed.with_columns(rank=pl.col("hash_order").rank("ordinal").over(group).cast(pl.Int64)).drop("hash_order")
+    return hashed.with_columns(rank=pl.col("hash_order").rank("ordinal").over(group).cast(pl.Int64)).drop(
+        "hash_order"
+    )

@@ -86,7 +86,9 @@ class DpoLoss(Params):
         if len(set(names)) != len(names):
             raise ValueError(f"loss: expected each name once, found {names}")
         if "exo_pair" in names and self.label_smoothing == 0:
-            raise ValueError("label_smoothing: expected more than 0 with the loss exo_pair (1e-3 is usual), found 0")
+            raise ValueError(
+                "label_smoothing: expected more than 0 with the loss exo_pair (1e-3 is usual), found 0"
+            )
         return self
 
 

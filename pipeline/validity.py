@@ -25,7 +25,9 @@ def blank_turn(column: str) -> pl.Expr:
 
 def unknown_role(column: str) -> pl.Expr:
     """True where a message is not by system, user or assistant."""
-    return field(column, "role").list.eval(pl.element().is_in(["system", "user", "assistant"]).not_()).list.any()
+    return (
+        field(column, "role").list.eval(pl.element().is_in(["system", "user", "assistant"]).not_()).list.any()
+    )
 
 
 def roles(column: str) -> pl.Expr:

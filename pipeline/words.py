@@ -12,6 +12,7 @@ and run, which neither Python's `hash` nor Polars' `hash` promises.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -80,7 +81,7 @@ class Words:
         return hashed[first], first
 
     def at(self, first: np.ndarray, length: int) -> np.ndarray:
-        """The hashes of the n-grams of `length` words that start at the words `first`, as `windows` gives them."""
+        """The hashes, as `windows` gives them, of the n-grams that start at the words `first`."""
         total = self.hashes[first]
         for step in range(1, length):
             total = total * WINDOW_BASE + self.hashes[first + step]
@@ -101,7 +102,9 @@ def fold(texts: pl.Series) -> pl.Series:
     """
     frame = texts.alias("text").to_frame().with_row_index()
     plain, other = by_alphabet(frame)
-    quoted, foreign = by_alphabet(other.with_columns(TEXT.str.replace_all(INVISIBLE, "").str.replace_all(PUNCTUATION, " ")))
+    quoted, foreign = by_alphabet(
+        other.with_columns(TEXT.str.replace_all(INVISIBLE, "").str.replace_all(PUNCTUATION, " "))
+    )
     foreign = foreign.with_columns(
         TEXT.str.normalize("NFKC")
         .str.to_uppercase()
@@ -128,7 +131,9 @@ def words(texts: pl.Series) -> Words:
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     starts, ends = edges[::2], edges[1::2]
     text_ends = np.cumsum(folded.str.len_bytes().to_numpy().astype(np.int64) + 1)
-    offsets = np.concatenate([[0], np.searchsorted(starts, text_ends)]) if len(texts) else np.zeros(1, np.int64)
+    offsets = (
+        np.concatenate([[0], np.searchsorted(starts, text_ends)]) if len(texts) else np.zeros(1, np.int64)
+    )
     return Words(word_hashes(blob, starts, ends), offsets, blob, starts, ends)
 
 
@@ -138,7 +143,7 @@ def blocks(texts: pl.Series) -> Iterator[tuple[int, pl.Series]]:
         return
     block = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64)) // BLOCK_BYTES
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(texts)]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         yield start, texts[start:stop]
 
 

@@ -27,12 +27,18 @@ lengths = st.lists(st.integers(0, 40), max_size=40)
 def test_every_token_is_in_a_block_unless_it_is_cut_off_or_its_document_is_dropped(lengths, block, overflow):
     blocks, drops = pack(documents(lengths), block, overflow)
     dropped = set(drops["row"].to_list())
-    kept = {row: min(n, block) if overflow == "truncate" else n for row, n in enumerate(lengths) if row not in dropped}
+    kept = {
+        row: min(n, block) if overflow == "truncate" else n
+        for row, n in enumerate(lengths)
+        if row not in dropped
+    }
     expected = [1000 * row + i for row, n in kept.items() for i in range(n)]
     assert sorted(blocks["input_ids"].explode(empty_as_null=False).to_list()) == sorted(expected)
     for row, reason, length, threshold in drops.rows():
         assert length == lengths[row]
-        assert (reason, threshold) == (("too_long", block) if overflow == "drop" and length > block else ("no_loss", None))
+        assert (reason, threshold) == (
+            ("too_long", block) if overflow == "drop" and length > block else ("no_loss", None)
+        )
 
 
 @settings(deadline=None)

@@ -59,7 +59,11 @@ def test_a_loss_that_sorts_its_micro_batch_is_refused():
 
 def test_exo_pair_needs_smoothing_and_says_so():
     with pytest.raises(UserError, match="label_smoothing: expected more than 0"):
-        parse("dpo", DpoLoss, {"beta": 0.1, "loss": [{"name": "exo_pair", "weight": 1.0}], "label_smoothing": 0.0})
+        parse(
+            "dpo",
+            DpoLoss,
+            {"beta": 0.1, "loss": [{"name": "exo_pair", "weight": 1.0}], "label_smoothing": 0.0},
+        )
 
 
 def test_a_run_without_micro_batch_is_refused(tmp_path):

@@ -100,7 +100,6 @@ def _from_hub(source: HubSource, out: Path) -> None:
             source.repo,
             revision=source.revision,
             allow_patterns=list(MODEL_FILES),
-            ignore_patterns=["*/*"],
         )
     except (HTTPError, HFValidationError, RevisionResolutionError, OSError) as error:
         raise UserError(

@@ -89,7 +89,9 @@ class Progress:
         pace = (now - self.started) / max(done - self.first, 1)
         seen = "" if loss is None else f", loss {loss:.4f}"
         left = (self.total - done) * pace
-        log.info("%s: step %d/%d%s, %.1f s a step, %.0f s left", self.title, done, self.total, seen, pace, left)
+        log.info(
+            "%s: step %d/%d%s, %.1f s a step, %.0f s left", self.title, done, self.total, seen, pace, left
+        )
 
     def close(self) -> None:
         """Leave the terminal in order."""
@@ -117,7 +119,7 @@ def watcher(run: Run, total: int) -> Any:
             control.should_save = control.should_log and due and not last
             self.progress.advance(step, self.loss)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             values = points(logs)
             bad = {series: value for series, value in values.items() if not math.isfinite(value)}
             if bad:

@@ -73,7 +73,7 @@ def _rebuilt_tokenizer(file: Path, facts: dict[str, Any]):
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    read = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    read: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     backend = read.backend_tokenizer
     if facts["tokenizer.ggml.pre"] == DIGITS_THEN_BYTES:
         # The reader knows only ByteLevel, and drops the rule that each digit is a token of its own.

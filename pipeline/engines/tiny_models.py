@@ -44,7 +44,8 @@ LLAMA3 = """\
 {%- endif -%}
 """
 
-# Words for the merges to be learned from: everyday questions and answers, so that a chat costs few tokens.
+# Words for the merges to be learned from: everyday questions and answers, so that a chat costs few tokens,
+# and indented code, so that runs of spaces are tokens as they are in real vocabularies.
 CORPUS = (
     "What is the capital of France? The capital of France is Paris.",
     "How do I write a function that adds two numbers? Here is a short example in Python.",
@@ -57,6 +58,8 @@ CORPUS = (
     "I am sorry, but I cannot help with that request. Is there anything else I should know about it?",
     "Summarise the following text in one sentence, then list the people who are mentioned in it.",
     "The user asks a question and the assistant answers it in a helpful, honest and careful way.",
+    "def total(numbers):\n    result = 0\n    for number in numbers:\n        result += number\n"
+    "    return result",
 )
 
 

@@ -68,7 +68,9 @@ def train_sft(base: Path, blocks: pl.DataFrame, params: TrainingParams, run: Run
     job.finish()
 
 
-def train_reward(base: Path, pairs: pl.DataFrame, params: TrainingParams, reward: RewardLoss, run: Run) -> None:
+def train_reward(
+    base: Path, pairs: pl.DataFrame, params: TrainingParams, reward: RewardLoss, run: Run
+) -> None:
     """Train a Bradley-Terry reward model: a sequence classifier with one output on top of `base`.
 
     pairs: chosen_ids, rejected_ids (prompt and answer, List(Int32)), and perhaps margin (Float64).
@@ -153,18 +155,22 @@ def checked(rows: pl.DataFrame, columns: tuple[str, ...], params: TrainingParams
     """
     if rows.is_empty():
         raise UserError(
-            f"{run.title}: expected at least one row to train on, found none; look into the ledgers of the stages "
-            "before for what was dropped and why"
+            f"{run.title}: expected at least one row to train on, found none; look into the ledgers of the "
+            "stages before for what was dropped and why"
         )
     assert not any(rows[name].null_count() for name in columns), "missing values"
-    sizes = {name: rows[name].list.len().to_numpy().astype(np.int64) for name in columns if name.endswith("_ids")}
+    sizes = {
+        name: rows[name].list.len().to_numpy().astype(np.int64) for name in columns if name.endswith("_ids")
+    }
     assert all((size > 0).all() for size in sizes.values()), "empty rows"
     if "input_ids" in sizes:
         lengths = sizes["input_ids"]
     else:
         lengths = sizes.get("prompt_ids", 0) + np.maximum(sizes["chosen_ids"], sizes["rejected_ids"])
     over = int((lengths > params.max_length).sum())
-    assert over == 0, f"{over} rows are longer than max_length {params.max_length}; the stage must handle them"
+    assert over == 0, (
+        f"{over} rows are longer than max_length {params.max_length}; the stage must handle them"
+    )
     return lengths
 
 
@@ -180,20 +186,25 @@ class Job:
     steps: int
 
     @classmethod
-    def start(cls, kind: str, rows: pl.DataFrame, params: TrainingParams, run: Run, loss: Any = None) -> "Job":
+    def start(
+        cls, kind: str, rows: pl.DataFrame, params: TrainingParams, run: Run, loss: Any = None
+    ) -> "Job":
         """Plan the steps and take possession of the checkpoints folder."""
         from accelerate import PartialState
 
         world = PartialState().num_processes
         if params.global_batch % world:
             raise UserError(
-                f"{run.title}.global_batch: expected a multiple of the {world} processes, found {params.global_batch}"
+                f"{run.title}.global_batch: expected a multiple of the {world} processes, "
+                f"found {params.global_batch}"
             )
         share = params.global_batch // world
         micro = max(size for size in range(1, min(run.micro_batch, share) + 1) if share % size == 0)
         steps = math.ceil(params.epochs * math.ceil(rows.height / params.global_batch))
         content = hashlib.sha256(rows.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
-        claim(run.checkpoints, content_id(kind, params.model_dump(), loss, micro, world, rows.height, content))
+        claim(
+            run.checkpoints, content_id(kind, params.model_dump(), loss, micro, world, rows.height, content)
+        )
         return cls(params, run, rows.height, world, micro, steps)
 
     def arguments(self) -> dict[str, Any]:
@@ -247,7 +258,9 @@ class Job:
         checkpoint = newest(self.run.checkpoints)
         if checkpoint is not None:
             log.info("%s: going on after step %s", self.run.title, checkpoint.name.rpartition("-")[2])
-        log.info("%s: %d rows, %d steps, micro batches of %d", self.run.title, self.rows, self.steps, self.micro)
+        log.info(
+            "%s: %d rows, %d steps, micro batches of %d", self.run.title, self.rows, self.steps, self.micro
+        )
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         assert trainer.state.global_step == self.steps, "the trainer stopped early"
         watch.curves.publish(self.run.curves)

@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder; a missing pad token is its EOS, as in TRL."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -53,15 +53,15 @@ def load_reward_model(folder: Path, seed: int) -> Any:
 
 
 def freeze(model: Any, params: TrainingParams, run: Run) -> None:
-    """Leave only the head trainable where the params say so; UserError if the head is not a layer of its own."""
+    """Leave only the head trainable where the params say so; UserError if it is not a layer of its own."""
     if params.train_layers == "all":
         return
     head = getattr(model, "score", None) or model.get_output_embeddings()
     inputs = model.get_input_embeddings()
     if head is None or head.weight is inputs.weight:
         raise UserError(
-            f"{run.title}.train_layers: expected a model whose output layer is separate, found one tied to the input "
-            f"embeddings ({model.config.model_type}); set {run.title}.train_layers to all"
+            f"{run.title}.train_layers: expected a model whose output layer is separate, found one "
+            f"tied to the input embeddings ({model.config.model_type}); set {run.title}.train_layers to all"
         )
     model.requires_grad_(False)
     head.requires_grad_(True)
@@ -75,7 +75,11 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
     for chosen and rejected (RLHF-Reward-Modeling issue 49).
     ends: the last ids of all rows. UserError if the vocabulary has no special token left.
     """
-    stops = getattr(model.generation_config, "eos_token_id", None) if hasattr(model, "generation_config") else None
+    stops = (
+        getattr(model.generation_config, "eos_token_id", None)
+        if hasattr(model, "generation_config")
+        else None
+    )
     stops = {*(stops if isinstance(stops, list) else [stops]), tokenizer.eos_token_id, *ends}
     special = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
@@ -86,8 +90,8 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
     fit = [i for i in sorted(special, key=preference) if i not in stops and i < model.config.vocab_size]
     if not fit:
         raise UserError(
-            f"the tokenizer of the base model: expected a special token to pad with that ends no answer, found only "
-            f"{sorted(special.values())}; add a pad token to the base model"
+            f"the tokenizer of the base model: expected a special token to pad with that ends no answer, "
+            f"found only {sorted(special.values())}; add a pad token to the base model"
         )
     return special[fit[0]]
 

@@ -59,7 +59,9 @@ class Source(Params):
     def is_origin(cls, origin: str) -> str:
         """One of the three forms."""
         if not ORIGIN.fullmatch(origin):
-            raise ValueError(f"expected path:<folder>, env:<folder> or hub:<org>/<name>@<commit>, found {origin!r}")
+            raise ValueError(
+                f"expected path:<folder>, env:<folder> or hub:<org>/<name>@<commit>, not {origin!r}"
+            )
         return origin
 
 
@@ -78,6 +80,6 @@ def adapter(name: str) -> Adapter:
     """The adapter module `name`; UserError lists those there are."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
     if name not in known:
-        raise UserError(f"expected an adapter of pipeline/sources, found {name!r}; there are: {', '.join(known)}")
+        raise UserError(f"params.yaml: expected an adapter, one of {', '.join(known)}; found {name!r}")
     module: Any = import_module(f"{__name__}.{name}")
     return module

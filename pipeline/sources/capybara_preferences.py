@@ -1,11 +1,12 @@
-"""Capybara preferences (Hub argilla/Capybara-Preferences, -Filtered, distilabel-capybara-dpo-7k-binarized): Apache-2.0.
+"""Capybara preferences (Hub argilla/Capybara-Preferences-Filtered and its 7k forerunner): Apache-2.0.
 
     {"chosen": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Blue."}],
      "rejected": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "No."}],
      "chosen_rating": 5, "rejected_rating": 2, "chosen_model": "gpt-4", "rejected_model": "m1"}
 
 Multi-turn: the prompt is every turn but the last. Pair rule: as upstream ordered them; RLHFlow keeps
-all 14,811 rows of -Filtered, and dropped the ties of the 7k set (whose columns are rating_chosen, rating_rejected).
+all 14,811 rows of -Filtered, and dropped the ties of argilla/distilabel-capybara-dpo-7k-binarized,
+whose columns are rating_chosen and rating_rejected.
 """
 
 from collections.abc import Iterable
@@ -29,8 +30,8 @@ class Row(Shape):
 
     chosen: list[Message]
     rejected: list[Message]
-    chosen_rating: Score = Field(default=None, validation_alias=AliasChoices("chosen_rating", "rating_chosen"))
-    rejected_rating: Score = Field(default=None, validation_alias=AliasChoices("rejected_rating", "rating_rejected"))
+    chosen_rating: Score = Field(None, validation_alias=AliasChoices("chosen_rating", "rating_chosen"))
+    rejected_rating: Score = Field(None, validation_alias=AliasChoices("rejected_rating", "rating_rejected"))
     chosen_model: str | None = None
     rejected_model: str | None = None
 

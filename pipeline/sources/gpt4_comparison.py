@@ -1,4 +1,4 @@
-"""GPT-4-LLM comparisons in LLaMA-Factory's ranking form (comparison_gpt4_data_en.json): CC-BY-NC-4.0, non-commercial.
+"""GPT-4-LLM comparisons (LLaMA-Factory's comparison_gpt4_data_en.json): CC-BY-NC-4.0, non-commercial.
 
     {"instruction": "Name a colour.", "input": "", "output": ["Blue.", "No."]}
 

@@ -1,4 +1,4 @@
-"""Nectar (Hub berkeley-nest/Nectar): seven answers per prompt, ranked by GPT-4; Apache-2.0 (earlier CC-BY-NC-4.0).
+"""Nectar (Hub berkeley-nest/Nectar): seven answers per prompt, ranked by GPT-4; Apache-2.0.
 
     {"prompt": "\\n\\nHuman: Name a colour.\\n\\nAssistant: ", "answers": [
         {"answer": "Blue.", "model": "gpt-4", "rank": 1.0}, {"answer": "No.", "model": "m1", "rank": 2.0}],

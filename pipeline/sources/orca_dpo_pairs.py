@@ -1,6 +1,6 @@
 """Intel orca_dpo_pairs (Hub Intel/orca_dpo_pairs): GPT-4 answers against Llama-2-13b-chat's; Apache-2.0.
 
-    {"system": "Answer in one word.", "question": "Name a colour.", "chosen": "Blue.", "rejected": "A colour is ..."}
+    {"system": "Answer in one word.", "question": "Name a colour.", "chosen": "Blue.", "rejected": "Red?"}
 
 Pair rule: as upstream ordered them (chosen is GPT-4's, not always better). The system prompt is
 kept; a blank one makes no turn. Chosen answers are mostly the shorter ones (232 of 284 measured).

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
+from pipeline.answers import TIE
 from pipeline.ids import content_id
 from pipeline.items import Drop, Item, Items, Preference, Shape, parsed, user
 from pipeline.params import Params
@@ -35,10 +36,10 @@ class Row(Shape):
     """Two answers to one post."""
 
     history: str
-    human_ref_A: str
-    human_ref_B: str
-    score_A: float
-    score_B: float
+    answer_a: str = Field(alias="human_ref_A")
+    answer_b: str = Field(alias="human_ref_B")
+    votes_a: float = Field(alias="score_A")
+    votes_b: float = Field(alias="score_B")
     labels: int = Field(ge=0, le=1)
     score_ratio: float
 
@@ -64,9 +65,11 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
 
 def preference(row: Row, rules: Rules) -> Item:
     """The pair that the label and the ratio give."""
+    if row.votes_a == row.votes_b:
+        return Drop(TIE, row.votes_a)
     if row.score_ratio <= rules.min_ratio:
         return Drop("score ratio not above minimum", row.score_ratio, rules.min_ratio)
-    a, b = (row.human_ref_A, row.score_A), (row.human_ref_B, row.score_B)
+    a, b = (row.answer_a, row.votes_a), (row.answer_b, row.votes_b)
     chosen, rejected = (a, b) if row.labels == 1 else (b, a)
     if chosen[1] < rejected[1]:
         return Drop("label contradicts the votes", chosen[1] - rejected[1], 0.0)

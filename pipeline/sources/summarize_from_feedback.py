@@ -1,4 +1,4 @@
-"""OpenAI summarize-from-feedback, comparisons (Hub openai/summarize_from_feedback): modified MIT; TL;DR posts CC-BY-4.0.
+"""OpenAI summarize-from-feedback, the comparisons (Hub openai/summarize_from_feedback): modified MIT.
 
     {"info": {"id": "t3_1", "post": "My cat ate ...", "title": "Cat help", "subreddit": "cats"},
      "summaries": [{"text": " Cat ate it.", "policy": "sup1"}, {"text": " Help.", "policy": "ref"}],
@@ -85,5 +85,9 @@ def preference(row: Row, rules: Rules) -> Item:
     prompt = user("\n\n".join(part.strip() for part in parts if part.strip()))
     chosen, rejected = row.summaries[row.choice], row.summaries[1 - row.choice]
     return Preference(
-        prompt, chosen.text.strip(), rejected.text.strip(), chosen_by=chosen.policy, rejected_by=rejected.policy
+        prompt,
+        chosen.text.strip(),
+        rejected.text.strip(),
+        chosen_by=chosen.policy,
+        rejected_by=rejected.policy,
     )

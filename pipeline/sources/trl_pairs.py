@@ -4,21 +4,22 @@ Explicit prompt, as text or as messages; implicit prompt, as messages that both 
 
     {"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "No."}
     {"prompt": [{"role": "user", "content": "Name a colour."}],
-     "chosen": [{"role": "assistant", "content": "Blue."}], "rejected": [{"role": "assistant", "content": "No."}]}
-    {"chosen": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Blue."}],
-     "rejected": [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "No."}]}
+     "chosen": [{"role": "assistant", "content": "Blue."}],
+     "rejected": [{"role": "assistant", "content": "No."}]}
+    {"chosen": [{"role": "user", "content": "A colour?"}, {"role": "assistant", "content": "Blue."}],
+     "rejected": [{"role": "user", "content": "A colour?"}, {"role": "assistant", "content": "No."}]}
 
 Pair rule: as the file orders them; scores, where their columns are named, may be asked to agree.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.answers import Answer, RatedRules, rated_pair
 from pipeline.conversations import Message, from_messages, split_pair
-from pipeline.items import WRONG_SHAPE, Drop, Item, Items, Score, Shape, each, user
+from pipeline.items import WRONG_SHAPE, Drop, Item, Items, OpenRow, Score, each, user
 from pipeline.raw import RawRow
 
 KIND = "preferences"
@@ -36,18 +37,12 @@ class Rules(RatedRules):
     rejected_score: str | None
 
 
-class Row(Shape):
+class Row(OpenRow):
     """A pair in any of the forms."""
-
-    model_config = Shape.model_config | {"extra": "allow"}
 
     prompt: str | list[Message] | None = None
     chosen: str | list[Message]
     rejected: str | list[Message]
-
-    def column(self, name: str | None) -> Any:
-        """A further column; None where it is not there."""
-        return (self.model_extra or {}).get(name) if name else None
 
 
 def items(rows: Iterable[RawRow], rules: Rules) -> Items:

@@ -73,7 +73,7 @@ def check(recipe: Mapping[str, Any]) -> None:
 
 def check_sources(sources: Mapping[str, Any]) -> None:
     """Each source has a known adapter of its declared kind and valid rules; each kind has a source."""
-    source_class = imported("pipeline.stages.standardize:SourceParams")
+    source_class = imported("pipeline.sources:Source")
     for name, body in sources.items():
         source = parse(f"sources.{name}", source_class, body)
         adapter = adapter_module(name, source.adapter)
@@ -82,7 +82,7 @@ def check_sources(sources: Mapping[str, Any]) -> None:
                 f"params.yaml: sources.{name}.kind: expected {adapter.KIND}, which is what the adapter "
                 f"{source.adapter} makes, found {source.kind}"
             )
-        parse(f"sources.{name}.rules", adapter.Rules, body["rules"])
+        parse(f"sources.{name}.rules", adapter.Rules, source.rules)
     absent = sorted(set(KINDS) - {body["kind"] for body in sources.values()})
     if absent:
         raise UserError(f"params.yaml: sources: expected at least one source of each kind, found none of {absent}")

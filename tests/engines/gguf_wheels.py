@@ -5,12 +5,12 @@ import json
 import zipfile
 from pathlib import Path
 
+from gguf import GGUFWriter
+from safetensors.numpy import load_file
+
 
 def write_gguf(model: Path, file: Path, *, pre: str = "smollm", architecture: str = "llama") -> None:
     """The model folder as a float32 GGUF at `file`; without its chat template if the folder has none."""
-    from gguf import GGUFWriter
-    from safetensors.numpy import load_file
-
     config = json.loads((model / "config.json").read_text())
     writer = GGUFWriter(file, architecture)
     writer.add_context_length(config["max_position_embeddings"])

