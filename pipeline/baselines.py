@@ -22,7 +22,7 @@ NAMES = (LONGER, ALPHABET, WRITER)
 
 @dataclass(frozen=True)
 class Baseline:
-    """How often a baseline picks the chosen answer of a test pair, and the share of pairs on which it has an opinion."""
+    """How often a baseline picks the chosen answer of a test pair; `decided` is the share it has an opinion on."""
 
     name: str
     accuracy: Interval
@@ -51,7 +51,7 @@ def first_in_the_alphabet_wins() -> pl.Expr:
 
 
 def writers(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per pair: the two writers in alphabetical order (null if unknown or equal), and whether the first won."""
+    """Per pair: the two writers in alphabetical order (null if unknown or equal), and whether the first won."""
     chosen, rejected = pl.col("chosen_by"), pl.col("rejected_by")
     known = chosen.is_not_null() & rejected.is_not_null() & (chosen != rejected)
     return frame.select(
@@ -67,7 +67,11 @@ def source_decides(train: pl.DataFrame, test: pl.DataFrame) -> pl.Series:
     wins = known.group_by("first", "second").agg(won=pl.col("first_won").sum(), met=pl.len())
     votes = wins.select("first", "second", vote=prefers(2 * pl.col("won"), pl.col("met")))
     judged = writers(test).join(votes, on=["first", "second"], how="left", maintain_order="left")
-    agrees = pl.when(pl.col("vote") == 0.5).then(0.5).otherwise((pl.col("vote") == pl.col("first_won")).cast(pl.Float64))
+    agrees = (
+        pl.when(pl.col("vote") == 0.5)
+        .then(0.5)
+        .otherwise((pl.col("vote") == pl.col("first_won")).cast(pl.Float64))
+    )
     return judged.select(verdict=agrees.fill_null(0.5))["verdict"]
 
 

@@ -116,7 +116,7 @@ def card(facts: CardFacts) -> str:
 
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """What the Hub reads: configs and their files, licences, tasks, tags and size."""
-    configs = [
+    configs: list[dict[str, Any]] = [
         {
             "config_name": config,
             "data_files": [{"split": split, "path": list(paths)} for split, paths in files.items()],

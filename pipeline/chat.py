@@ -26,7 +26,7 @@ Messages = Sequence[Mapping[str, str]]
 #: What decides the tokens of a rendered conversation.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 PROBE = "\u25a0probe\u25a0"
-#: Put into the name of a special token inside a message, so that it is not read as one; two noncharacters of Unicode.
+#: Put into the name of a special token inside a message, so that it is not read as one (two noncharacters).
 GUARD = "\ufdd0\ufdd1"
 
 
@@ -43,18 +43,20 @@ class Chat:
         from transformers import AutoTokenizer
 
         if not (folder / "tokenizer.json").exists():
-            raise UserError(f"{folder}: expected a tokenizer (tokenizer.json), found none; make the model again")
+            raise UserError(
+                f"{folder}: expected a tokenizer (tokenizer.json), found none; make it: dvc repro"
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if not tokenizer.chat_template:
             raise UserError(
-                f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja beside "
-                "tokenizer.json, or choose an instruction-tuned base model"
+                f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja "
+                "beside tokenizer.json, or choose an instruction-tuned base model"
             )
         present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
         return cls(tokenizer, "-".join(digest_file(path)[:16] for path in present))
 
     def text(self, messages: Messages, *, add_generation_prompt: bool) -> str:
-        """The conversation as the template writes it: its special tokens, and GUARD in those of the messages."""
+        """The conversation as the template writes it, with GUARD in special names inside messages."""
         guarded = [{**message, "content": self.guard(message["content"])} for message in messages]
         return self.tokenizer.apply_chat_template(
             guarded, add_generation_prompt=add_generation_prompt, tokenize=False
@@ -95,7 +97,7 @@ class Chat:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
     def conversation(self, messages: Messages) -> tuple[list[int], list[bool]]:
-        """Ids of a whole conversation, and for each whether an assistant wrote it (its end of turn included)."""
+        """Ids of a conversation, and for each whether an assistant wrote it (its end of turn included)."""
         ids: list[int] = []
         mask: list[bool] = []
         done = 0
@@ -115,8 +117,8 @@ class Chat:
         full = self.text(messages, add_generation_prompt=False)
         if not full.startswith(opening):
             raise UserError(
-                "the chat template writes earlier turns differently once an answer follows; expected a template "
-                "whose rendering of a prompt is a prefix of the conversation; use another template"
+                "the chat template writes earlier turns differently once an answer follows; expected a "
+                "template whose rendering of a prompt is a prefix of the conversation; use another template"
             )
         answer = full[len(opening) :]
         return answer[: answer.rindex(self.end_of_turn_text) + len(self.end_of_turn_text)]
@@ -138,8 +140,8 @@ class Chat:
         ends = [token for token in tail if token in special]
         if not ends:
             raise UserError(
-                "the chat template ends an assistant turn with no special token, so generation could not stop; "
-                f"expected a token such as <|im_end|> after the answer, found {self.tokenizer.decode(tail)!r}"
+                "the chat template ends an assistant turn with no special token, so generation could not "
+                f"stop; expected a token such as <|im_end|> after the answer, found {self.tokenizer.decode(tail)!r}"
             )
         return ends[0]
 
@@ -150,7 +152,7 @@ class Chat:
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """The ids on which generation stops: the end of turn that training teaches, and the tokenizer's EOS."""
+        """The ids that stop generation: the end of turn that training teaches, and the tokenizer's EOS."""
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([self.end_of_turn, *([] if eos is None else [eos])]))
 

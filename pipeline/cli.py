@@ -9,6 +9,7 @@ Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline import edge
 from pipeline.doctor import examine
 from pipeline.errors import UserError
 from pipeline.params import PARAMS_FILE, load
+from pipeline.publishing import gather, upload, write_folder
 from pipeline.sources import Source
 
 SOURCE_KEYS = ("adapter", "kind", "origin", "licence", "redistributable")
@@ -54,9 +56,6 @@ def parser() -> argparse.ArgumentParser:
 
 def publish(words: argparse.Namespace) -> int:
     """Write the folder of a target, and upload it unless this is a dry run."""
-    # Arrow and the Hub's client cost a second to import, which the other commands need not pay.
-    from pipeline.publishing import gather, upload, write_folder
-
     what = gather(words.target)
     if words.dry_run:
         facts = write_folder(what, words.repo, words.dry_run, accepted=words.accept_licences)
@@ -114,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ def quieten() -> None:
     """Keep libraries from talking over the stage, and from asking the network for anything."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DVCLIVE_TEST", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     for name in ("httpx", "httpx2", "urllib3", "fsspec", "datasets", "dvclive"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -33,7 +33,9 @@ def bootstrap_mean(values: ArrayLike, seed: int, n: int = 2000) -> Interval:
 def paired_difference(after: ArrayLike, before: ArrayLike, seed: int, n: int = 2000) -> Interval:
     """The mean of `after - before`, resampled in pairs: what differs between the items cancels out."""
     later, earlier = np.asarray(after, np.float64), np.asarray(before, np.float64)
-    assert later.shape == earlier.shape, f"{later.size} values against {earlier.size}: expected the same items"
+    assert later.shape == earlier.shape, (
+        f"{later.size} values against {earlier.size}: expected the same items"
+    )
     return bootstrap_mean(later - earlier, seed, n)
 
 
@@ -46,7 +48,9 @@ def grouped_mean(groups: list[ArrayLike], weights: list[float], seed: int, n: in
     rng = np.random.default_rng(seed)
     means = sum(w * resampled_means(row, rng, n) for w, row in zip(share, rows, strict=True))
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(sum(w * row.mean() for w, row in zip(share, rows, strict=True))), float(low), float(high))
+    return Interval(
+        float(sum(w * row.mean() for w, row in zip(share, rows, strict=True))), float(low), float(high)
+    )
 
 
 def resampled_means(values: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:

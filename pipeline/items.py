@@ -104,7 +104,8 @@ def parsed(row: RawRow, shape: type[S]) -> S | Drop:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         wrong = [f"{'.'.join(map(str, p['loc'])) or 'row'}: {p['msg']}" for p in problems[:3]]
-        return Drop(WRONG_SHAPE, detail="; ".join(wrong))
+        # a key may hold half of a surrogate pair, which no table can
+        return Drop(WRONG_SHAPE, detail="; ".join(wrong).encode(errors="replace").decode())
 
 
 def each(rows: Iterable[RawRow], shape: type[S], outcomes: Callable[[S], Item | list[Item]]) -> Items:

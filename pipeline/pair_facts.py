@@ -52,7 +52,7 @@ def pair_facts(frame: pl.DataFrame) -> PairFacts:
         longer_wins_chars=prefers(pl.col("chosen_chars"), pl.col("rejected_chars")),
         longer_wins_words=prefers(pl.col("chosen_words"), pl.col("rejected_words")),
     )
-    means = {name: round(measured[name].sum() / frame.height, 4) for name in measured.columns[1:]}
+    means = {name: round(float(measured[name].sum()) / frame.height, 4) for name in measured.columns[1:]}
     return PairFacts(rows=frame.height, prompts=frame["prompt_id"].n_unique(), **means)
 
 
@@ -66,10 +66,8 @@ def facts_by(frame: pl.DataFrame, column: str) -> dict[str, PairFacts]:
 def margin_quantiles(frame: pl.DataFrame) -> dict[str, dict[str, float]]:
     """Per judge, quantiles of chosen_score - rejected_score; scores of two judges have no common scale."""
     margins = frame.select("judge", margin=pl.col("chosen_score") - pl.col("rejected_score"))
+    wanted = [pl.col("margin").quantile(q, "nearest").round(6).alias(f"{q:.2f}") for q in QUANTILES]
     return {
-        judge: {
-            f"{q:.2f}": round(margins.filter(pl.col("judge") == judge)["margin"].quantile(q, "nearest"), 6)
-            for q in QUANTILES
-        }
+        judge: margins.filter(pl.col("judge") == judge).select(wanted).row(0, named=True)
         for judge in sorted(margins["judge"].unique())
     }

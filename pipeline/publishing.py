@@ -239,9 +239,11 @@ def upload(folder: Path, repo: str, target: str, *, public: bool) -> str:
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
         stale = held(api, repo, target) - set(paths)
-        operations = [CommitOperationAdd(path, str(folder / path)) for path in paths]
-        operations += [CommitOperationDelete(path) for path in sorted(stale)]
-        done = api.create_commit(repo, operations, commit_message=f"Publish {target}", repo_type="dataset")
+        added = [CommitOperationAdd(path, str(folder / path)) for path in paths]
+        removed = [CommitOperationDelete(path) for path in sorted(stale)]
+        done = api.create_commit(
+            repo, [*added, *removed], commit_message=f"Publish {target}", repo_type="dataset"
+        )
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"{repo}: expected {api.endpoint} to take the data set, found: {' '.join(str(error).split())}; "
@@ -258,11 +260,20 @@ def held(api: HfApi, repo: str, target: str) -> set[str]:
         return files
     found = "files that pairmill did not publish"
     if FACTS_FILE in files:
-        published = read_json(Path(api.hf_hub_download(repo, FACTS_FILE, repo_type="dataset")))
-        if published.get("target") == target:
+        published = published_target(Path(api.hf_hub_download(repo, FACTS_FILE, repo_type="dataset")))
+        if published == target:
             return files
-        found = f"the target {published.get('target')}"
+        found = f"the target {published}" if published else found
     raise UserError(
         f"{repo}: expected an empty repository or an earlier publication of {target}, found {found}; "
         f"publish to another one: pairmill publish {target} --repo ..."
     )
+
+
+def published_target(path: Path) -> str | None:
+    """The target that a facts.json speaks of, or None where it is not one of ours."""
+    try:
+        facts = read_json(path)
+    except ValueError:
+        return None
+    return facts.get("target") if isinstance(facts, dict) else None

@@ -112,7 +112,7 @@ def rows_of(path: Path, file: str, csv_columns: tuple[str, ...] | None) -> Itera
                 with archive.open(member) as stream:
                     yield from stream_rows(stream, f"{file}/{member}", csv_columns)
     else:
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:
             yield from stream_rows(stream, file, csv_columns)
 
 
@@ -123,23 +123,23 @@ def stream_rows(stream: Any, file: str, csv_columns: tuple[str, ...] | None) -> 
         name, stream = name.removesuffix(".gz"), gzip.GzipFile(fileobj=stream)
     elif name.endswith(".zst"):
         name, stream = name.removesuffix(".zst"), unpacked_zstd(stream.read())
-    lines = io.BufferedReader(stream)
-    head = lines.peek(64).removeprefix(BOM).lstrip()
-    for magic, found in IMPOSTORS.items():
-        if head.startswith(magic):
-            raise defect(file, f"{Path(name).suffix} text", found)
-    match Path(name).suffix:
-        case ".jsonl":
-            yield from line_rows(lines, file)
-        case ".json":
-            yield from json_rows(lines.read(), file)
-        case ".csv":
-            yield from csv_rows(lines, file, csv_columns)
-        case _:
-            raise UserError(
-                f"{file}: expected a name that ends in one of {', '.join(KINDS)}, then perhaps .gz or .zst, "
-                f"found {Path(name).suffix or 'no suffix'}; rename the file, and correct its path in params.yaml"
-            )
+    with io.BufferedReader(stream) as lines:
+        head = lines.peek(64).removeprefix(BOM).lstrip()
+        for magic, found in IMPOSTORS.items():
+            if head.startswith(magic):
+                raise defect(file, f"{Path(name).suffix} text", found)
+        match Path(name).suffix:
+            case ".jsonl":
+                yield from line_rows(lines, file)
+            case ".json":
+                yield from json_rows(lines.read(), file)
+            case ".csv":
+                yield from csv_rows(lines, file, csv_columns)
+            case suffix:
+                raise UserError(
+                    f"{file}: expected a name that ends in one of {', '.join(KINDS)}, then perhaps .gz or .zst, "
+                    f"found {suffix or 'no suffix'}; rename the file, and correct its path in params.yaml"
+                )
 
 
 def unpacked_zstd(content: bytes) -> io.BytesIO:
@@ -194,23 +194,27 @@ def csv_rows(lines: Any, file: str, columns: tuple[str, ...] | None) -> Iterator
     """One row per CSV record, as a mapping of column to text."""
     csv.field_size_limit(sys.maxsize)  # the default of 128 KiB is less than a long answer
     # surrogateescape lets a line with invalid UTF-8 through, to be named here rather than to stop the file
-    text = io.TextIOWrapper(lines, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    records = csv.reader(text, strict=True)
-    header = list(columns) if columns is not None else next(records, [])
-    for number in count():
-        try:
-            record = next(records)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield RawRow(file, number, None, MALFORMED_CSV, str(error))
-            continue
-        if any(has_escape(field) for field in record):
-            yield RawRow(file, number, None, INVALID_UTF8)
-        elif len(record) != len(header):
-            yield RawRow(file, number, None, MALFORMED_CSV, f"{len(record)} fields, expected {len(header)}")
-        else:
-            yield RawRow(file, number, dict(zip(header, record, strict=True)))
+    with io.TextIOWrapper(lines, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        records = csv.reader(text, strict=True)
+        header = list(columns) if columns is not None else next(records, [])
+        for number in count():
+            try:
+                record = next(records)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield RawRow(file, number, None, MALFORMED_CSV, str(error))
+                continue
+            yield csv_row(file, number, header, record)
+
+
+def csv_row(file: str, number: int, header: list[str], record: list[str]) -> RawRow:
+    """A record under its header, or a bad row."""
+    if any(has_escape(field) for field in record):
+        return RawRow(file, number, None, INVALID_UTF8)
+    if len(record) != len(header):
+        return RawRow(file, number, None, MALFORMED_CSV, f"{len(record)} fields, expected {len(header)}")
+    return RawRow(file, number, dict(zip(header, record, strict=True)))
 
 
 def has_escape(text: str) -> bool:

@@ -40,7 +40,8 @@ class RowStore:
         for path in sorted(self.folder.glob("*.parquet")):
             try:
                 frame = pl.read_parquet(path)
-                reason = None if frame.schema == SCHEMA and shard_name(frame) == path.stem else "not what was written"
+                right = frame.schema == SCHEMA and shard_name(frame) == path.stem
+                reason = None if right else "not what was written"
             except FileNotFoundError:
                 continue  # another reader has set it aside meanwhile
             except pl.exceptions.PolarsError as error:
@@ -66,10 +67,8 @@ class RowStore:
         if not values:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        frame = pl.DataFrame(
-            {"key": list(values), "value": [json.dumps(value, ensure_ascii=False) for value in values.values()]},
-            schema=SCHEMA,
-        ).sort("key")
+        texts = [json.dumps(value, ensure_ascii=False) for value in values.values()]
+        frame = pl.DataFrame({"key": list(values), "value": texts}, schema=SCHEMA).sort("key")
         name = shard_name(frame)
         partial = self.folder / f".{name}.{uuid.uuid4().hex}.partial"
         frame.write_parquet(partial)
@@ -91,7 +90,7 @@ def fill(store: RowStore, keys: Sequence[str], compute: Compute, *, shard_rows: 
     stored = store.get(keys)
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     missing = sorted(i for key, i in first.items() if key not in stored)
-    log.info("%s: %d of %d rows are stored, %d to compute", store.folder.name, len(stored), len(first), len(missing))
+    log.info("%s: %d of %d rows are stored", store.folder.name, len(stored), len(first))
     if missing:
         compute_into(store, keys, missing, compute, shard_rows)
         stored = store.get(keys)

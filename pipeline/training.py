@@ -102,7 +102,7 @@ class Run:
     """Folder for <series>.tsv files, columns `step` and the series."""
     checkpoints: Path
     """Folder for what a killed run needs to go on; outside DVC outs, one per identity of the result
-    (base model, data and params), removed when the run has ended well."""
+    (base or policy and reference model, rows, params), removed when the run has ended well."""
     micro_batch: int
     """Rows per forward pass; the largest divisor of the global batch up to this is used."""
     title: str

@@ -7,15 +7,28 @@ from pipeline.schemas import MESSAGES
 
 def mix(*rows: tuple[str, str, str | None, str | None]) -> pl.DataFrame:
     """Pairs from (chosen, rejected, chosen_by, rejected_by)."""
-    said = [([{"role": "assistant", "content": c}], [{"role": "assistant", "content": r}], a, b) for c, r, a, b in rows]
+    said = [
+        ([{"role": "assistant", "content": c}], [{"role": "assistant", "content": r}], a, b)
+        for c, r, a, b in rows
+    ]
     schema = {"chosen": MESSAGES, "rejected": MESSAGES, "chosen_by": pl.String, "rejected_by": pl.String}
     return pl.DataFrame(said, schema=schema, orient="row")
 
 
 def test_the_longer_answer_is_right_ties_are_half_right():
-    test = mix(("long", "a", None, None), ("b", "long", None, None), ("cc", "dd", None, None), ("four", "x", None, None))
+    test = mix(
+        ("long", "a", None, None),
+        ("b", "long", None, None),
+        ("cc", "dd", None, None),
+        ("four", "x", None, None),
+    )
     longer = blind_baselines(mix(), test)[0]
-    assert (longer.name, longer.accuracy.mean, longer.decided, longer.pairs) == ("longer wins", 0.625, 0.75, 4)
+    assert (longer.name, longer.accuracy.mean, longer.decided, longer.pairs) == (
+        "longer wins",
+        0.625,
+        0.75,
+        4,
+    )
 
 
 def test_length_is_counted_in_characters_and_not_in_bytes():

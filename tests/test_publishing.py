@@ -105,6 +105,7 @@ def test_files_of_an_earlier_publication_go_with_the_same_commit(project, hub):
     ("held", "found"),
     [
         ({"data.csv": b"x"}, "did not publish"),
+        ({"facts.json": b"not json"}, "did not publish"),
         ({"facts.json": b'{"target": "release"}'}, "the target release"),
     ],
 )

@@ -47,7 +47,7 @@ class Decoding:
         longest = len(requests[order[0]].prompt_ids)
         self.slots = slots
         self.buffer = SlotBuffer(longest, longest + max_new_tokens + SPARE_COLUMNS)
-        #: Per slot: the request it answers (None: free), the column where its prompt starts, its newest token.
+        #: Per slot: the request it answers (None: free), its prompt's first column, its newest token.
         self.owner: list[int | None] = [None] * slots
         self.start = [0] * slots
         self.token = [0] * slots
@@ -224,7 +224,8 @@ def choose(logits: Any, temperatures: Sequence[float], noise: Sequence[float]) -
     device = logits.device
     temperature = torch.tensor([t or 1.0 for t in temperatures], device=device)
     weights = (logits.float() / temperature[:, None]).softmax(-1)
-    weights = torch.nn.functional.pad(weights, (0, -weights.shape[1] % CDF_BLOCK)).view(len(noise), -1, CDF_BLOCK)
+    weights = torch.nn.functional.pad(weights, (0, -weights.shape[1] % CDF_BLOCK))
+    weights = weights.view(len(noise), -1, CDF_BLOCK)
     blocks = weights.sum(-1).double()
     point = torch.tensor(noise, dtype=torch.double, device=device)[:, None]
     block, rest = invert(blocks, point * blocks.sum(-1, keepdim=True))
@@ -235,12 +236,12 @@ def choose(logits: Any, temperatures: Sequence[float], noise: Sequence[float]) -
 
 
 def invert(weights: Any, point: Any) -> tuple[Any, Any]:
-    """Per row, the entry at which the running sum of weights passes `point`, and what is left of `point` there."""
+    """Per row, the entry where the running sum of weights passes `point`, and how far `point` is inside it."""
     import torch
 
     running = weights.cumsum(-1)
     total = running[:, -1:]
-    # Just below the total, so that rounding cannot choose an entry of weight zero behind the last positive one.
+    # Below the total, so that rounding cannot choose an entry of weight zero behind the last positive one.
     point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
     entry = torch.searchsorted(running, point, right=True)
     return entry, point - running.gather(1, entry) + weights.gather(1, entry)

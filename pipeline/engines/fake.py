@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.ids import seed_for
-from pipeline.models import Completion, SampleRequest, Sampler, Scorer, model_digest
+from pipeline.models import Completion, Sampler, SampleRequest, Scorer, model_digest
 
 WORDS = (
-    "apple bread candle door evening field garden house island journey kitchen letter morning night ocean paper "
-    "quiet river stone table under village window yellow zebra and the a of is"
-).split()
+    *("apple", "bread", "candle", "door", "evening", "field", "garden", "house", "island", "journey"),
+    *("kitchen", "letter", "morning", "night", "ocean", "paper", "quiet", "river", "stone", "table"),
+    *("under", "village", "window", "yellow", "zebra", "and", "the", "a", "of", "is"),
+)
 
 LONGEST = 24
 """Words of the longest answer that ends by itself."""
@@ -27,7 +28,7 @@ RAMBLED = 200
 
 
 def fake_sampler(model: Path) -> Sampler:
-    """Answers of a few words; a token is a word, and the end of turn is one more. Temperature 0 ignores the seed."""
+    """Answers of a few words: a word is a token, the end of turn one more. Temperature 0 ignores the seed."""
 
     def sample(requests: Sequence[SampleRequest], *, max_new_tokens: int) -> Iterator[tuple[int, Completion]]:
         for i, request in enumerate(requests):
@@ -49,7 +50,7 @@ def answer(model: str, request: SampleRequest, max_new_tokens: int) -> Completio
 
 
 def fake_scorer(model: Path) -> Scorer:
-    """Prefers varied answers: the number of different tokens, less a hundredth per token. `model` changes nothing."""
+    """Prefers varied answers: different tokens, less a hundredth of all. `model` changes nothing."""
 
     def score(sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, float]]:
         for i, ids in enumerate(sequences):

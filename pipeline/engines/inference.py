@@ -86,8 +86,8 @@ def grouped_attention(
 ) -> tuple[Any, None]:
     """Scaled dot-product attention in which query heads share key heads without copying them.
 
-    transformers copies the keys and values for every query head as soon as there is a mask; on a CPU that costs
-    ten times the attention itself when one token is generated.
+    transformers copies the keys and values for every query head as soon as there is a mask; on a CPU that
+    costs ten times the attention itself when one token is generated.
     """
     from torch.nn import functional
 
@@ -124,7 +124,7 @@ def check_lengths(folder: Path, config: Any, longest: int, what: str) -> None:
 
 
 def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first, of at most `batch_tokens` padded tokens (or one row)."""
+    """Indices in batches, longest first, each of at most `batch_tokens` padded tokens or of one row."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:
@@ -136,7 +136,7 @@ def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
 
 
 def right_padded(sequences: Sequence[Sequence[int]], device: Any) -> Any:
-    """The sequences as one tensor, zeros behind. A causal model's real positions never see what comes behind."""
+    """The sequences as one tensor, zeros behind, which a causal model's real positions never see."""
     import torch
 
     width = max(len(ids) for ids in sequences)

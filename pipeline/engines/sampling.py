@@ -16,7 +16,7 @@ from pipeline.chat import Chat
 from pipeline.engines.decoding import Decoding
 from pipeline.engines.inference import check_lengths, load_causal
 from pipeline.errors import UserError
-from pipeline.models import Completion, SampleRequest, Sampler
+from pipeline.models import Completion, Sampler, SampleRequest
 
 
 def transformers_sampler(model: Path, *, dtype: str, batch: int, threads: int) -> Sampler:
@@ -30,10 +30,12 @@ def transformers_sampler(model: Path, *, dtype: str, batch: int, threads: int) -
     @cache
     def loaded() -> tuple[Any, Chat]:
         network = load_causal(model, dtype, threads)
-        if "sliding_attention" in (getattr(network.config, "layer_types", None) or ()):
+        full = ["full_attention"] * network.config.num_hidden_layers
+        window = getattr(network.config, "sliding_window", None)
+        if (getattr(network.config, "layer_types", None) or ([] if window else full)) != full:
             raise UserError(
-                f"{model}: the transformers engine expects full attention in every layer, found sliding windows; "
-                "set generate.engine to vllm"
+                f"{model}: the transformers engine expects full attention in every layer, found sliding "
+                "windows; use a model with full attention"
             )
         return network, Chat.load(model)
 

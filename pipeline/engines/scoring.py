@@ -47,8 +47,8 @@ def reward_scorer(model: Path, *, dtype: str, batch_tokens: int, threads: int) -
             for i, value in zip(batch, values, strict=True):
                 if not math.isfinite(value):
                     raise UserError(
-                        f"{model}: expected a finite reward for each of {len(sequences)} sequences, found {value} for "
-                        f"number {i} ({len(sequences[i])} tokens); the weights are damaged: train the model again"
+                        f"{model}: expected finite rewards, found {value} for sequence {i} of "
+                        f"{len(sequences)}; the weights are damaged: train the model again"
                     )
                 yield i, value
 
@@ -77,7 +77,10 @@ def label_probabilities(
         values = (logits[:, 0] - logits[:, 1]).sigmoid().tolist()
         for i, value in zip(batch, values, strict=True):
             if not math.isfinite(value):
-                raise UserError(f"{model}: expected finite logits, found {value} for sequence {i}; train it again")
+                raise UserError(
+                    f"{model}: expected finite logits, found {value} for sequence {i} of {len(sequences)}; "
+                    "the weights are damaged: train the model again"
+                )
             yield i, value
 
 
@@ -90,7 +93,7 @@ def log_probs(
     batch_tokens: int,
     threads: int,
 ) -> Iterator[tuple[int, float, int]]:
-    """Per row, its index, the summed log-probability (nats) of the response after its prompt, and its tokens."""
+    """Per row: index, summed log-probability (nats) of the response after its prompt, its number of tokens."""
     import torch
 
     if not prompts:

@@ -66,7 +66,9 @@ def deal_facts(folders: Folders, recipe: Recipe) -> DealFacts:
     """The figures of the validation slice and of those of the iterations."""
     names = (VALIDATION, *recipe.iterations)
     frames = {name: tables.read(SLICE, folders.prompts / f"{name}.parquet") for name in names}
-    dealt = pl.concat([frame.select("prompt_id", "cluster_id", slice=pl.lit(name)) for name, frame in frames.items()])
+    dealt = pl.concat(
+        [frame.select("prompt_id", "cluster_id", slice=pl.lit(name)) for name, frame in frames.items()]
+    )
 
     def shared(column: str) -> int:
         homes = dealt.group_by(column).agg(n=pl.col("slice").n_unique())

@@ -55,7 +55,9 @@ def recipe() -> Recipe:
     """The names of params.yaml that the report loops over."""
     sources = load("sources", dict[str, dict[str, Any]])
     if missing := sorted(name for name, source in sources.items() if not isinstance(source.get("kind"), str)):
-        raise UserError(f"params.yaml: expected sources.{missing[0]}.kind, found none; add it, see recipes/quickstart.yaml")
+        raise UserError(
+            f"params.yaml: expected sources.{missing[0]}.kind, found none; add it, see recipes/quickstart.yaml"
+        )
     return Recipe(
         kinds={name: source["kind"] for name, source in sources.items()},
         mixes=tuple(load("mixes", dict[str, Any])),

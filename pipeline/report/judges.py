@@ -54,9 +54,13 @@ def blind_verdicts(asked: pl.DataFrame, folders: Folders, recipe: Recipe) -> pl.
             texts = tables.read(JUDGE_SETS, folders.standard / "judge_sets" / name / "judge_sets.parquet")
         else:
             continue
-        known = texts.unique("pair_id", keep="first", maintain_order=True).select("pair_id", correct=longer_wins())
+        known = texts.unique("pair_id", keep="first", maintain_order=True).select(
+            "pair_id", correct=longer_wins()
+        )
         parts.append(own.join(known, on="pair_id", how="inner", validate="1:1", maintain_order="left"))
-    empty = pl.DataFrame(schema={name: VERDICTS.columns[name] for name in ("set", "subset", "pair_id", "correct")})
+    empty = pl.DataFrame(
+        schema={name: VERDICTS.columns[name] for name in ("set", "subset", "pair_id", "correct")}
+    )
     return pl.concat([empty, *parts]).with_columns(judge=pl.lit(LONGER))
 
 
@@ -85,7 +89,9 @@ def judge_facts(folders: Folders, recipe: Recipe) -> JudgeFacts:
     sections: dict[str, dict[str, dict[str, Interval]]] = {}
     for name in sets:
         for judge in judges:
-            own = verdicts.filter((pl.col("set") == name) & (pl.col("judge") == judge)).sort("subset", "pair_id")
+            own = verdicts.filter((pl.col("set") == name) & (pl.col("judge") == judge)).sort(
+                "subset", "pair_id"
+            )
             if own.is_empty():
                 continue
             accuracies.append(accuracy(own, judge, name, None))

@@ -15,7 +15,7 @@ from pipeline.schemas import EVALUATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFacts:
-    """The figures of a policy; lengths in tokens, KL in nats, `gain` and `longer` paired with pi_0 by prompt."""
+    """The figures of a policy: length in tokens, KL in nats; `gain` and `longer` are paired with pi_0 by prompt."""
 
     name: str
     prompts: int
@@ -95,4 +95,6 @@ def policy_rows(facts: list[PolicyFacts], iterations: list[IterationFacts]) -> p
             "margin": iteration.margin if iteration else None,
         }
         rows.append(row)
-    return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col(pl.Float64).round(6).fill_nan(None))
+    return pl.DataFrame(rows, infer_schema_length=None).with_columns(
+        pl.col(pl.Float64).round(6).fill_nan(None)
+    )

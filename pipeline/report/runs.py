@@ -35,7 +35,11 @@ def curve(path: Path) -> Curve:
             f"{path}: expected the columns step and {path.stem}, found {frame.columns}; "
             f"train again with: dvc repro --force {path.parent.name}"
         )
-    points = frame.select("step", pl.col(path.stem).cast(pl.Float64)).drop_nulls().sort("step", maintain_order=True)
+    points = (
+        frame.select("step", pl.col(path.stem).cast(pl.Float64))
+        .drop_nulls()
+        .sort("step", maintain_order=True)
+    )
     return Curve(path.stem, points["step"].cast(pl.Float64).to_list(), points[path.stem].to_list())
 
 

@@ -106,8 +106,8 @@ def verify(name: str, file: RawFile, found: Path, *, pinned: bool) -> None:
         )
     if digest != file.sha256:
         raise UserError(
-            f"sources.{name}: {file.path}: expected sha256 {file.sha256}, found {digest} in {found}; bring the "
-            "right file, or, if the change is meant, put the found digest into params.yaml"
+            f"sources.{name}: {file.path}: expected sha256 {file.sha256}, found {digest} in {found}; "
+            "bring the right file, or, if the change is meant, put the found digest into params.yaml"
         )
 
 

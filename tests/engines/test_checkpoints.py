@@ -59,6 +59,16 @@ def test_a_run_cut_anywhere_in_an_epoch_ends_with_the_same_bytes(
     assert not run.checkpoints.exists()
 
 
+def test_a_run_that_logs_now_and_then_is_cut_without_a_trace_in_its_curves(tiny, tmp_path, monkeypatch):
+    """405 steps, logged every third: the mean loss since the last point is in no checkpoint."""
+    settings = params(global_batch=1, epochs=20.25)
+    whole = train("reward", tiny, run_in(tmp_path / "whole"), settings)
+    run = run_in(tmp_path / "cut", save_every_seconds=0)
+    train_until(50, monkeypatch, "reward", tiny, run, settings)
+    assert steps_kept(run) == [45, 48]
+    assert train("reward", tiny, run, settings) == whole
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "unsealed"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tiny, tmp_path, monkeypatch, caplog):
     whole = train("reward", tiny, run_in(tmp_path / "whole"))

@@ -94,7 +94,7 @@ def test_training_learns_what_the_rows_say(kind, tiny, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_micro_batch_changes_rounding_only(kind, tiny, tmp_path):
-    """22 rows in steps of 8 leave 6 for the last step: as micro batches 4 + 2, whose means weigh differently."""
+    """22 rows in steps of 8 leave 6 for the last step: in micro batches, 4 + 2 do not weigh alike."""
     norms = []
     for size in (1, 3, 4, 8):
         run = run_in(tmp_path / str(size), micro_batch=size)
@@ -203,6 +203,25 @@ def test_documents_of_a_packed_row_do_not_see_each_other(tiny):
         packed = model(**batch, use_cache=False).logits[0]
         separate = torch.cat([model(torch.tensor([d])).logits[0] for d in documents * 2])
     assert torch.allclose(packed, separate, atol=1e-5)
+
+
+def test_packing_does_not_change_the_loss_of_a_step(tiny, tmp_path):
+    """The documents of the rows, once two to a row and once alone, all in one step."""
+    packed = rows("sft")
+    half = packed.with_columns(pl.col("seq_lengths").list.first().alias("cut"))
+    documents = pl.concat(
+        half.select(part(column) for column in ("input_ids", "labels")).with_columns(
+            seq_lengths=pl.concat_list(pl.col("input_ids").list.len().cast(pl.Int32))
+        )
+        for part in (lambda c: pl.col(c).list.head("cut"), lambda c: pl.col(c).list.slice("cut"))
+    )
+    losses = []
+    for name, blocks in (("packed", packed), ("alone", documents)):
+        run = run_in(tmp_path / name)
+        train("sft", tiny, run, params(global_batch=64, epochs=1.0), blocks)
+        losses.append(curve(run, "loss"))
+    assert documents.height == 2 * packed.height
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -188,7 +188,7 @@ def test_every_row_is_kept_or_dropped_once_no_cluster_is_on_both_sides_and_order
     changes = {"split": {"test_fraction": 0.5, "seed": 2}, "near_dedup": {"threshold": 0.5, "shingle": 1}}
     recipe = parse("mixes.m", MixParams, section(max_pairs_per_prompt=2, **changes))
 
-    def result(frame: pl.DataFrame) -> tuple[list, list, list] | str:
+    def result(frame: pl.DataFrame) -> tuple[list, ...] | str:
         try:
             train, test, ledger = mix("m", frame, benchmark(ITEM), recipe)
         except UserError as error:

@@ -1,0 +1,162 @@
+"""Everything the report knows, gathered once; the page, metrics.json and the CSV files are views of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.report.accounts import Account, accounts
+from pipeline.report.documents import DealFacts, PackingFacts, deal_facts, packing_facts
+from pipeline.report.grids import rounded
+from pipeline.report.inputs import Folders, Recipe, read_json
+from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
+from pipeline.report.judges import JudgeFacts, judge_facts
+from pipeline.report.mixes import MixFacts, mix_facts
+from pipeline.report.policies import PolicyFacts, policies
+from pipeline.report.runs import Curve, training_curves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The figures of every section."""
+
+    recipe: Recipe
+    accounts: dict[str, Account]
+    mixes: list[MixFacts]
+    deal: DealFacts
+    packing: PackingFacts
+    curves: dict[str, list[Curve]]
+    judges: JudgeFacts
+    iterations: list[IterationFacts]
+    policies: list[PolicyFacts]
+    verdict: dict[str, Any]
+    release: dict[str, Any]
+
+
+def findings(folders: Folders, recipe: Recipe) -> Findings:
+    """Read all folders."""
+    every = accounts(folders, recipe)
+    return Findings(
+        recipe=recipe,
+        accounts=every,
+        mixes=[mix_facts(name, folders.mixes / name, every[f"mix@{name}"]) for name in recipe.mixes],
+        deal=deal_facts(folders, recipe),
+        packing=packing_facts(folders),
+        curves=training_curves(folders, recipe),
+        judges=judge_facts(folders, recipe),
+        iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
+        policies=policies(folders, recipe),
+        verdict=read_json(folders.select / "verdict.json", "select"),
+        release=read_json(folders.release / "facts.json", "release"),
+    )
+
+
+def checks(found: Findings) -> list[tuple[bool, str]]:
+    """What must hold of every run, and whether it does."""
+    broken = [name for name, one in found.accounts.items() if not one.balances]
+    result = [
+        (
+            not broken,
+            f"Rows in = rows kept + rows dropped, in all {len(found.accounts)} stages that drop rows",
+        )
+        if not broken
+        else (False, f"Rows in = rows kept + rows dropped: not in {', '.join(broken)}")
+    ]
+    for mix in found.mixes:
+        kept = found.accounts[f"mix@{mix.name}"].kept
+        result += [
+            (
+                mix.train + mix.test == kept,
+                f"Mix {mix.name}: train and test hold the {kept:,} pairs of the account",
+            ),
+            (
+                mix.leaked_clusters == 0,
+                f"Mix {mix.name}: {mix.leaked_clusters} of {mix.clusters:,} prompt clusters are on both sides",
+            ),
+        ]
+    shared = found.deal.shared_prompts + found.deal.shared_clusters
+    result.append((shared == 0, f"Validation and iterations share {found.deal.shared_prompts} prompts and "
+                   f"{found.deal.shared_clusters} clusters of near-duplicates"))  # fmt: skip
+    for one in found.iterations:
+        kept = found.accounts[f"pair@{one.name}"].kept
+        result.append(
+            (one.pairs == kept, f"Iteration {one.name}: the table holds the {kept:,} pairs of the account")
+        )
+    return result
+
+
+def account_metrics(account: Account) -> dict[str, object]:
+    """The figures of an account."""
+    return {"in": account.rows_in, "kept": account.kept, "dropped": account.reasons}
+
+
+def mix_metrics(mix: MixFacts, account: Account) -> dict[str, object]:
+    """The figures of a mix."""
+    return account_metrics(account) | {
+        "train": mix.train,
+        "test": mix.test,
+        "prompts": mix.prompts,
+        "leaked_clusters": mix.leaked_clusters,
+        "words": mix.words,
+        "baselines": {one.name: one.accuracy for one in mix.baselines},
+    }
+
+
+def judge_metrics(judges: JudgeFacts) -> dict[str, object]:
+    """Accuracy by set and judge, and sections."""
+    whole = [one for one in judges.accuracies if one.subset is None]
+    return {
+        name: {one.judge: one.accuracy for one in whole if one.set == name}
+        | ({"sections": judges.sections[name]} if name in judges.sections else {})
+        for name in judges.sets
+    }
+
+
+def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]:
+    """The figures of an iteration and of the policy that came of it."""
+    return {
+        "candidates": one.candidates,
+        "tokens": one.tokens,
+        "unfinished": one.unfinished,
+        "reward": {"mean": one.reward, "best": one.best, "worst": one.worst},
+        "length_correlation": one.length_correlation,
+        "best_of_n_kl_bound": best_of_n_bound(one.per_prompt),
+        "pairs": one.pairs,
+        "margin": one.margin,
+        "chosen_words": one.chosen_words,
+        "rejected_words": one.rejected_words,
+        "dropped": {
+            stage: found.accounts[f"{stage}@{one.name}"].reasons for stage in ("generate", "pair", "train")
+        },
+    }
+
+
+def policy_metrics(one: PolicyFacts) -> dict[str, object]:
+    """The figures of a policy on the validation prompts."""
+    return {
+        "reward": one.reward,
+        "gain": one.gain,
+        "win_rate": one.win,
+        "preference": one.preference,
+        "length": one.length,
+        "kl": one.kl,
+        "unfinished": one.unfinished,
+    }
+
+
+def metrics(found: Findings) -> object:
+    """All figures, nested by section: what `dvc metrics show` and `dvc metrics diff` read."""
+    recipe, every = found.recipe, found.accounts
+    return rounded(
+        {
+            "sources": {name: account_metrics(every[f"standardize@{name}"]) for name in recipe.kinds},
+            "mixes": {mix.name: mix_metrics(mix, every[f"mix@{mix.name}"]) for mix in found.mixes},
+            "prompts": account_metrics(every["prompts"])
+            | {"slices": {one.name: one.prompts for one in found.deal.slices}},
+            "sft": account_metrics(every["sft_mix"])
+            | {"blocks": found.packing.blocks, "tokens": found.packing.tokens, "fill": found.packing.fill}
+            | {"too_long_to_pack": every["pack"].dropped},
+            "judges": judge_metrics(found.judges),
+            "iterations": {one.name: iteration_metrics(one, found) for one in found.iterations},
+            "policies": {one.name: policy_metrics(one) for one in found.policies},
+            "selection": {"best": found.verdict["best"]},
+        }
+    )

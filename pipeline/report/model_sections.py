@@ -1,0 +1,278 @@
+"""The sections on models: training curves, judges, iterations, policies, and the verdict."""
+
+from typing import Any
+
+from pipeline import figures
+from pipeline.baselines import LONGER
+from pipeline.intervals import Interval
+from pipeline.report.data_sections import cut
+from pipeline.report.findings import Findings
+from pipeline.report.grids import NONE, Grid, count, number, percent, share, spread
+from pipeline.report.inputs import PI0
+from pipeline.report.iterations import IterationFacts, best_of_n_bound
+from pipeline.report.judges import TITLES, Accuracy, JudgeFacts
+from pipeline.report.policies import PolicyFacts
+from pipeline.report.runs import SERIES, Curve
+from pipeline.report.sections import SCORED
+
+TEXT_CHARACTERS = 700
+
+
+def run_view(run: str, curves: list[Curve]) -> dict[str, Any]:
+    """The small multiples of one training run."""
+    drawn = [
+        figures.curve(list(zip(one.steps, one.values, strict=True)), SERIES.get(one.series, one.series))
+        for one in curves
+    ]
+    return {"name": run, "figures": drawn}
+
+
+def run_grid(found: Findings) -> Grid:
+    """First and last loss of every run."""
+    rows = []
+    for run, curves in found.curves.items():
+        series = {one.series: one.values for one in curves if one.values}
+        loss, accuracy = series.get("loss", []), series.get("accuracy", [])
+        steps = max((one.steps[-1] for one in curves if one.steps), default=0.0)
+        first, last = (number(loss[i] if loss else None) for i in (0, -1))
+        rows.append([run, count(int(steps)), first, last, number(accuracy[-1] if accuracy else None)])
+    columns = ["Run", "Last step", "First loss", "Last loss", "Last accuracy on train pairs"]
+    return Grid("Training runs", columns, rows)
+
+
+def judge_title(name: str) -> str:
+    """The name of a judge for readers."""
+    return TITLES.get(name, name)
+
+
+def judge_view(judges: JudgeFacts) -> list[dict[str, Any]]:
+    """For each set: sections where it has RewardBench's subsets, accuracy per judge, and subsets."""
+    views = []
+    for name in judges.sets:
+        own = [one for one in judges.accuracies if one.set == name]
+        whole = [one for one in own if one.subset is None]
+        intervals = [(one.judge, *(100 * value for value in one.accuracy)) for one in whole]
+        views.append(
+            {
+                "name": name,
+                "sections": section_grid(name, judges) if name in judges.sections else None,
+                "figure": figures.whiskers(
+                    [(short_title(judge), *ends) for judge, *ends in intervals], "Accuracy, %", reference=50.0
+                ),
+                "whole": whole_grid(name, whole),
+                "subsets": subset_grid(name, own),
+            }
+        )
+    return views
+
+
+def short_title(judge: str) -> str:
+    """A name that fits beside a drawing."""
+    return "longer wins" if judge == LONGER else judge
+
+
+def section_grid(name: str, judges: JudgeFacts) -> Grid:
+    """The shape of table 1 of the paper."""
+    scores = judges.sections[name]
+    rows = [
+        [
+            judge_title(judge),
+            *(percent(scores[judge][section]) if section in scores[judge] else NONE for section in SCORED),
+        ]
+        for judge in scores
+    ]
+    note = (
+        "Columns as in table 1 of the paper. A section is the mean of its subsets, weighted by their rows "
+        "upstream (XSTest 154 should refuse, 250 should respond; PRM Math 447). The last column weighs PRM "
+        "Math as 984, as the leaderboard does."
+    )
+    return Grid(
+        f"Sections of {name}, accuracy in % (95% bootstrap interval)", ["Judge", *SCORED], rows, note=note
+    )
+
+
+def whole_grid(name: str, accuracies: list[Accuracy]) -> Grid:
+    """The judges on a whole set."""
+    rows = [
+        [judge_title(one.judge), percent(one.accuracy), count(one.ties), count(one.pairs)]
+        for one in accuracies
+    ]
+    columns = ["Judge", "Accuracy, % (95% interval)", "Ties, half right", "Pairs"]
+    return Grid(f"All pairs of {name}", columns, rows)
+
+
+def subset_grid(name: str, accuracies: list[Accuracy]) -> Grid:
+    """Every subset, one column per judge."""
+    judges = list(dict.fromkeys(one.judge for one in accuracies))
+    by_place = {(one.subset, one.judge): one for one in accuracies if one.subset is not None}
+    rows = []
+    for subset in sorted({subset for subset, _ in by_place}):
+        cells = [by_place.get((subset, judge)) for judge in judges]
+        most = max(one.pairs for one in cells if one)
+        rows.append([subset, count(most), *(percent(one.accuracy) if one else NONE for one in cells)])
+    return Grid(f"Subsets of {name}, accuracy in %", ["Subset", "Pairs", *map(judge_title, judges)], rows)
+
+
+def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:
+    """One iteration: what was sampled, how it was judged, and two of its pairs."""
+    return {
+        "name": one.name,
+        "tiles": [
+            ("Candidates", count(one.candidates)),
+            ("Prompts", count(one.prompts)),
+            ("Pairs", count(one.pairs)),
+            ("Mean reward", number(one.reward)),
+            (f"Best of {one.per_prompt}", number(one.best)),
+            ("Margin", number(one.margin)),
+            ("Tokens of a candidate", number(one.tokens, 1)),
+            ("Cut at the limit", share(one.unfinished)),
+        ],
+        "figures": [
+            figures.histogram(one.rewards, f"Rewards of {one.name}", f"reward by {', '.join(one.judges)}"),
+            figures.histogram(one.margins, f"Margins of {one.name}", "margin of a pair"),
+        ],
+        "grid": pair_grid(one, found),
+        "examples": [example(row) for row in one.examples.iter_rows(named=True)],
+    }
+
+
+def pair_grid(one: IterationFacts, found: Findings) -> Grid:
+    """Lengths, and what was dropped on the way from prompts to trained pairs."""
+    rows = [
+        ["Words of a chosen answer", number(one.chosen_words, 1)],
+        ["Words of a rejected answer", number(one.rejected_words, 1)],
+        ["Chosen answer has more words", share(one.longer_chosen)],
+        ["Correlation of reward and length within a prompt", number(one.length_correlation, 2)],
+    ]
+    for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
+        dropped = found.accounts[f"{stage}@{one.name}"].reasons
+        rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+    note = "The correlation is the mean over prompts of Pearson's r (paper, figure 3: a judge that likes length)."
+    return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows, note=note)
+
+
+def example(row: dict[str, Any]) -> dict[str, Any]:
+    """One pair as text, cut to a readable length."""
+    return {
+        "id": row["pair_id"],
+        "margin": number(row["margin"]),
+        "prompt": [(turn["role"], cut(turn["content"], TEXT_CHARACTERS)) for turn in row["prompt"]],
+        "sides": [
+            (side, number(row[f"{side}_score"]), cut(row[side][0]["content"], TEXT_CHARACTERS))
+            for side in ("chosen", "rejected")
+        ],
+    }
+
+
+def policy_view(found: Findings) -> dict[str, Any]:
+    """The policies beside each other."""
+    bounds = {one.name: (best_of_n_bound(one.per_prompt), one.per_prompt) for one in found.iterations}
+
+    def ends(measure: str, scale: float = 1.0) -> list[tuple[str, float, float, float]]:
+        intervals: list[tuple[str, Interval]] = [(one.name, getattr(one, measure)) for one in found.policies]
+        return [(name, *(scale * value for value in interval)) for name, interval in intervals]
+
+    pi0 = next((one for one in found.policies if one.name == PI0), None)
+    return {
+        "figures": [
+            figures.whiskers(ends("reward"), "Mean reward", pi0.reward.mean if pi0 else None),
+            figures.whiskers(ends("win", 100), "Win rate against t0, %", 50.0),
+            figures.whiskers(ends("length"), "Length in tokens", pi0.length.mean if pi0 else None),
+            figures.whiskers(ends("kl"), "KL to t0, nats", 0.0),
+        ],
+        "quality": quality_grid(found.policies, found.verdict["best"]),
+        "cost": cost_grid(found.policies, bounds, found.verdict["best"]),
+    }
+
+
+def best_row(policies: list[PolicyFacts], best: str) -> int | None:
+    """Where the best policy stands."""
+    return next((i for i, one in enumerate(policies) if one.name == best), None)
+
+
+def quality_grid(policies: list[PolicyFacts], best: str) -> Grid:
+    """Reward and win rates."""
+    rows = [
+        [
+            one.name,
+            count(one.prompts),
+            spread(one.reward),
+            NONE if one.name == PI0 else spread(one.gain),
+            NONE if one.name == PI0 else percent(one.win),
+            NONE if one.name == PI0 else percent(one.preference),
+        ]
+        for one in policies
+    ]
+    columns = [
+        "Policy",
+        "Prompts",
+        "Reward",
+        "Gain over t0",
+        "Win rate, %",
+        "Preferred by the pairwise model, %",
+    ]
+    note = (
+        "95% intervals from 2,000 bootstrap resamples of the prompts; the gain is paired by prompt. "
+        "The marked row is the best."
+    )
+    return Grid("How good", columns, rows, marked=best_row(policies, best), note=note)
+
+
+def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]], best: str) -> Grid:
+    """Length and distance."""
+    rows = []
+    for one in policies:
+        bound, n = bounds.get(one.name, (float("nan"), 0))
+        rows.append(
+            [
+                one.name,
+                spread(one.length, 1),
+                NONE if one.name == PI0 else spread(one.longer, 1),
+                number(one.words, 1),
+                share(one.unfinished),
+                spread(one.kl),
+                f"{number(bound)} (n = {n})" if n else NONE,
+            ]
+        )
+    columns = [
+        "Policy",
+        "Tokens",
+        "Longer than t0 by",
+        "Words",
+        "Cut at the limit",
+        "KL to t0",
+        "Best-of-n bound",
+    ]
+    note = (
+        "KL in nats. The bound is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates "
+        "costs at most."
+    )
+    return Grid("At what cost", columns, rows, marked=best_row(policies, best), note=note)
+
+
+def verdict_grid(verdict: dict[str, Any]) -> Grid:
+    """The figures on which the choice rests."""
+    table = verdict["policies"]
+    keys = list(dict.fromkeys(key for figures_of in table.values() for key in sorted(figures_of)))
+    rows = [[name, *(number(one.get(key)) for key in keys)] for name, one in table.items()]
+    marked = list(table).index(verdict["best"]) if verdict["best"] in table else None
+    return Grid(
+        "What the rule saw", ["Policy", *(key.replace("_", " ") for key in keys)], rows, marked=marked
+    )
+
+
+def release_grid(release: dict[str, Any]) -> Grid:
+    """The released pairs, per iteration and all."""
+    rows = [
+        [
+            name,
+            count(one["rows"]),
+            count(one["prompts"]),
+            number(one["chosen_words"], 1),
+            number(one["rejected_words"], 1),
+            share(one["longer_wins_words"]),
+        ]
+        for name, one in [*sorted(release["iterations"].items()), ("all", release["all"])]
+    ]
+    columns = ["Iteration", "Pairs", "Prompts", "Chosen words", "Rejected words", "Longer wins"]
+    return Grid("Pairs ready to publish", columns, rows)

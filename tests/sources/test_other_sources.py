@@ -1,0 +1,113 @@
+"""Sources of demonstrations, prompts, benchmarks and judge sets."""
+
+import pytest
+
+from pipeline.items import Benchmark, Demonstration, Drop, Preference, Prompt
+from tests.sources.outcomes import assistant, one, outcomes, user
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("answer", ["output", "response"])
+def test_alpaca_joins_instruction_and_input(answer):
+    row = {"instruction": "Name it. ", "input": "a sky", answer: "Blue."}
+    assert one("alpaca", {}, row) == Demonstration([user("Name it.\n\na sky"), assistant("Blue.")])
+
+
+@pytest.mark.parametrize("empty", ["", " ", None, "<noinput>", "No input.", "< noinput >", "[noinput]", "No input required"])
+def test_alpaca_knows_the_spellings_of_no_input(empty):
+    row = {"instruction": "Name it.", "input": empty, "output": "Blue."}
+    assert one("alpaca", {}, row).messages[0] == user("Name it.")
+
+
+@pytest.mark.parametrize("given", ["123", "No input devices work", "none"])
+def test_alpaca_keeps_an_input_that_only_looks_empty(given):
+    row = {"instruction": "Name it.", "input": given, "output": "Blue."}
+    assert one("alpaca", {}, row).messages[0] == user(f"Name it.\n\n{given}")
+
+
+def turns(*pairs: tuple[str, str]) -> dict:
+    return {"id": "a_10", "conversations": [{"from": speaker, "value": text} for speaker, text in pairs]}
+
+
+def test_sharegpt_maps_speakers_and_keeps_the_system_turn():
+    row = turns(("system", "Be brief."), ("human", "Q"), ("gpt", "A"), ("user", "Q2"), ("chatgpt", "A2"))
+    expected = [SYSTEM, user("Q"), assistant("A"), user("Q2"), assistant("A2")]
+    assert one("sharegpt", {"trim": False}, row) == Demonstration(expected)
+    assert one("sharegpt", {"trim": False}, turns(("system", " "), ("human", "Q"), ("gpt", "A"))).messages[0] == user("Q")
+
+
+def test_sharegpt_trims_loose_ends_only_when_told():
+    row = turns(("system", "Be brief."), ("gpt", "lost"), ("human", "Q"), ("gpt", "A"), ("human", "open"))
+    assert one("sharegpt", {"trim": True}, row) == Demonstration([SYSTEM, user("Q"), assistant("A")])
+    assert len(one("sharegpt", {"trim": False}, row).messages) == 5
+    assert one("sharegpt", {"trim": True}, turns(("gpt", "lost"))).reason == "nothing left after trimming"
+    assert one("sharegpt", {"trim": True}, turns()).reason == "nothing left after trimming"
+
+
+def test_sharegpt_leaves_an_unknown_speaker_for_the_validity_rules():
+    assert one("sharegpt", {"trim": False}, turns(("tool", "x"))).messages[0]["role"] == "tool"
+
+
+def test_instruction_response_reads_named_columns():
+    rules = {"instruction": "question", "response": "answer", "system": "s"}
+    row = {"question": "Q", "answer": "A", "s": "Be brief."}
+    assert one("instruction_response", rules, row) == Demonstration([SYSTEM, user("Q"), assistant("A")])
+    assert one("instruction_response", rules, {"question": "Q", "answer": "A"}).messages[0] == user("Q")
+    assert one("instruction_response", rules, {"question": "Q", "answer": 4}).reason == "wrong shape"
+
+
+def test_messages_reads_its_column():
+    row = {"chat": [user("Q"), assistant("A") | {"weight": 1}]}
+    assert one("messages", {"column": "chat"}, row) == Demonstration([user("Q"), assistant("A")])
+    assert one("messages", {"column": "messages"}, row).reason == "wrong shape"
+
+
+def test_prompt_column_takes_text_or_messages():
+    assert one("prompt_column", {"column": "Instruction"}, {"Instruction": "Q"}) == Prompt([user("Q")])
+    messages = [user("Q"), assistant("A"), user("Q2")]
+    assert one("prompt_column", {"column": "c"}, {"c": messages}) == Prompt(messages)
+    assert one("prompt_column", {"column": "c"}, {"d": "Q"}).reason == "wrong shape"
+
+
+def test_dibt_asks_for_rating_number_and_agreement():
+    rules = {"min_rating": 3.0, "min_responses": 2, "min_agreement": 0.5}
+    row = {"prompt": "Q", "avg_rating": 3.0, "num_responses": 2, "agreement_ratio": 0.5}
+    changes = [{}, {"avg_rating": 2.5}, {"num_responses": 1}, {"agreement_ratio": None}]
+    found = [items[0] for items in outcomes("dibt", rules, *(row | change for change in changes))]
+    assert found == [
+        Prompt([user("Q")]),
+        Drop("rating below minimum", 2.5, 3.0),
+        Drop("too few ratings", 1.0, 2),
+        Drop("agreement below minimum", None, 0.5),
+    ]
+
+
+def test_benchmark_joins_columns_choices_and_what_stands_inside():
+    row = {"question": {"stem": "Q"}, "choices": ["a", "b"], "answer": 1}
+    assert one("benchmark", {"columns": ["question.stem", "choices"]}, row) == Benchmark("Q\na\nb")
+    for wrong in ("answer", "gone", "question", "question.stem.deeper"):
+        assert one("benchmark", {"columns": [wrong]}, row).reason == "wrong shape"
+
+
+def test_mmlu_reads_both_forms():
+    csv_row = dict(zip(["question", "A", "B", "C", "D", "answer"], ["Q", "a", "b", "c", "d", "B"], strict=True))
+    hub_row = {"question": "Q", "choices": ["a", "b", "c", "d"], "answer": 1}
+    for row in (csv_row, hub_row):
+        assert one("mmlu", {"with_choices": True}, row) == Benchmark("Q\na\nb\nc\nd")
+        assert one("mmlu", {"with_choices": False}, row) == Benchmark("Q")
+    assert one("mmlu", {"with_choices": False}, {"question": "Q"}).reason == "wrong shape"
+
+
+def test_reward_bench_keeps_subsets_apart():
+    row = {"prompt": "Q", "chosen": "a", "rejected": "b", "subset": "donotanswer", "chosen_model": "m", "id": 3}
+    expected = Preference([user("Q")], "a", "b", chosen_by="m", subset="donotanswer")
+    assert one("reward_bench", {"subsets": None}, row) == expected
+    assert one("reward_bench", {"subsets": ["hep-cpp"]}, row) == Drop("subset not chosen", detail="donotanswer")
+
+
+def test_llmbar_label_is_the_number_of_the_better_output():
+    row = {"input": "Q", "output_1": "one", "output_2": "two", "label": 2}
+    assert one("llmbar", {"subset": "natural"}, row) == Preference([user("Q")], "two", "one", subset="natural")
+    assert one("llmbar", {"subset": "natural"}, row | {"label": 1}).chosen == "one"
+    assert one("llmbar", {"subset": "natural"}, row | {"label": 0}).reason == "wrong shape"
