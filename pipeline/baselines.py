@@ -22,7 +22,7 @@ NAMES = (LONGER, ALPHABET, WRITER)
 
 @dataclass(frozen=True)
 class Baseline:
-    """How often a baseline picks the chosen answer of a test pair; `decided` is the share it has an opinion on."""
+    """How often a baseline picks the chosen answer; `decided` is the share of pairs it has an opinion on."""
 
     name: str
     accuracy: Interval
@@ -51,7 +51,7 @@ def first_in_the_alphabet_wins() -> pl.Expr:
 
 
 def writers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Per pair: the two writers in alphabetical order (null if unknown or equal), and whether the first won."""
+    """Per pair: the two writers in alphabetical order (null if not two known ones), and if the first won."""
     chosen, rejected = pl.col("chosen_by"), pl.col("rejected_by")
     known = chosen.is_not_null() & rejected.is_not_null() & (chosen != rejected)
     return frame.select(

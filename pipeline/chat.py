@@ -46,7 +46,7 @@ class Chat:
             raise UserError(
                 f"{folder}: expected a tokenizer (tokenizer.json), found none; make it: dvc repro"
             )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         if not tokenizer.chat_template:
             raise UserError(
                 f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja "
@@ -141,7 +141,7 @@ class Chat:
         if not ends:
             raise UserError(
                 "the chat template ends an assistant turn with no special token, so generation could not "
-                f"stop; expected a token such as <|im_end|> after the answer, found {self.tokenizer.decode(tail)!r}"
+                f"stop; expected a token such as <|im_end|> there, found {self.tokenizer.decode(tail)!r}"
             )
         return ends[0]
 

@@ -14,7 +14,9 @@ nothing but the texts: not on row order, library version or machine.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -33,6 +35,8 @@ HASH_BITS = np.uint64(40)
 HASH_MASK = np.uint64((1 << 40) - 1)
 BATCH_SHINGLES = 1 << 22
 """Shingles compared at once: bounds memory, not the result."""
+CROWD = 64
+"""From more texts than this in a bucket, candidates must share a rare shingle too."""
 PENDING_PAIRS = 1 << 24
 """Candidate pairs held at once: bounds memory, not the result."""
 
@@ -67,11 +71,28 @@ def components_of(texts: pl.Series, settings: NearDedup) -> np.ndarray:
     positions = np.arange(len(texts))
     label = np.where(whole == 0, positions, first[same_as])
     members = np.flatnonzero((label == positions) & (whole != 0))
-    for candidates in (adjacent_pairs(bands, members), remaining_pairs(bands, members, label)):
-        for left, right in candidates:
-            near = similarity(texts, left, right, settings.shingle) >= settings.threshold
-            join(label, left[near], right[near])
+    buckets = [Buckets.of(members, bands[members, band]) for band in range(bands.shape[1])]
+    # Neighbours in a bucket first: they join a large cluster in linear time, and most buckets are then done.
+    link(label, adjacent_pairs(buckets), texts, settings)
+    mixed = [bucket.mixed(label) for bucket in buckets]
+    link(label, remaining_pairs([bucket.up_to(CROWD) for bucket in mixed], label), texts, settings)
+    crowd = distinct(np.concatenate([bucket.above(CROWD) for bucket in mixed]))
+    shared = [rare_shingles(texts, crowd, settings)]
+    link(label, adjacent_pairs(shared), texts, settings)
+    link(label, remaining_pairs([bucket.mixed(label) for bucket in shared], label), texts, settings)
     return label
+
+
+def link(
+    label: np.ndarray,
+    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    texts: pl.Series,
+    settings: NearDedup,
+) -> None:
+    """Join in `label` the candidates that are near."""
+    for left, right in candidates:
+        near = similarity(texts, left, right, settings.shingle) >= settings.threshold
+        join(label, left[near], right[near])
 
 
 def sketches(texts: pl.Series, settings: NearDedup) -> tuple[np.ndarray, np.ndarray]:
@@ -138,38 +159,94 @@ def similarity_sketch(values: np.ndarray, owner: np.ndarray, texts: int) -> np.n
     return sketch.reshape(texts, SLOTS)
 
 
-def buckets(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order that puts equal keys together, and the keys in that order."""
-    order = np.argsort(keys, kind="stable")
-    return order, keys[order]
+@dataclass(frozen=True)
+class Buckets:
+    """Texts that share a key; sorted by key, then position."""
+
+    members: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, members: np.ndarray, keys: np.ndarray) -> Self:
+        """The buckets of two texts or more."""
+        order = np.lexsort((members, keys))
+        found = cls(members[order], keys[order])
+        return found.where(found.sizes() > 1)
+
+    def where(self, chosen: np.ndarray) -> Self:
+        """The chosen entries."""
+        return replace(self, members=self.members[chosen], keys=self.keys[chosen])
+
+    def starts(self) -> np.ndarray:
+        """The first entry of each bucket."""
+        return np.flatnonzero(np.concatenate([[True], self.keys[1:] != self.keys[:-1]])[: self.keys.size])
+
+    def sizes(self) -> np.ndarray:
+        """For each entry the size of its bucket."""
+        lengths = np.diff(self.starts(), append=self.keys.size)
+        return np.repeat(lengths, lengths)
+
+    def mixed(self, label: np.ndarray) -> Self:
+        """The buckets whose texts are not all in one component."""
+        starts = self.starts()
+        if not starts.size:
+            return self
+        labels = label[self.members]
+        several = np.minimum.reduceat(labels, starts) != np.maximum.reduceat(labels, starts)
+        return self.where(np.repeat(several, np.diff(starts, append=self.keys.size)))
+
+    def up_to(self, size: int) -> Self:
+        """The buckets of at most `size` texts."""
+        return self.where(self.sizes() <= size)
+
+    def above(self, size: int) -> np.ndarray:
+        """The texts of larger buckets."""
+        return self.members[self.sizes() > size]
 
 
-def adjacent_pairs(bands: np.ndarray, members: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Candidates next to each other in a bucket: enough to join a large cluster in linear time."""
+def rare_shingles(texts: pl.Series, crowd: np.ndarray, settings: NearDedup) -> Buckets:
+    """The texts of `crowd` by each of their rarest shingles, so many that near texts share at least one.
+
+    Prefix filtering (Bayardo, Ma and Srikant, WWW 2007): of n shingles in one fixed order, two texts of
+    similarity t share one of the first n - ceil(t n) + 1 of each. Prompts on one template crowd the LSH buckets
+    though they are not near, with all their pairs; by their rare shingles they are strangers.
+    """
+    values, offsets = shingle_sets(texts.gather(crowd), settings.shingle)
+    sizes = np.diff(offsets)
+    _, code, count = np.unique(values, return_inverse=True, return_counts=True)
+    rarity = np.empty(count.size, dtype=np.uint64)
+    rarity[np.argsort(count, kind="stable")] = np.arange(count.size, dtype=np.uint64)
+    owner = np.repeat(np.arange(crowd.size), sizes)
+    ordered = np.sort((owner.astype(np.uint64) << np.uint64(32)) | rarity[code])
+    place = np.arange(owner.size) - np.repeat(offsets[:-1], sizes)
+    # The product of floats may lie a little above the true one: a prefix one too long does no harm.
+    prefix = sizes - np.ceil(settings.threshold * sizes - 1e-9).astype(np.int64) + 1
+    leading = place < np.repeat(prefix, sizes)
+    return Buckets.of(crowd[owner[leading]], ordered[leading] & np.uint64(0xFFFFFFFF))
+
+
+def adjacent_pairs(buckets: list[Buckets]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Candidates next to each other in a bucket."""
     found = [np.empty(0, dtype=np.uint64)]
-    for band in range(bands.shape[1]):
-        order, key = buckets(bands[members, band])
-        same = np.flatnonzero(key[1:] == key[:-1])
-        found.append(pack(members[order[same]], members[order[same + 1]]))
+    for bucket in buckets:
+        same = np.flatnonzero(bucket.keys[1:] == bucket.keys[:-1])
+        found.append(pack(bucket.members[same], bucket.members[same + 1]))
     yield unpack(found)
 
 
-def remaining_pairs(
-    bands: np.ndarray, members: np.ndarray, label: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def remaining_pairs(buckets: list[Buckets], label: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All other candidates whose texts are not in one component yet; reads `label` as it changes."""
     found, held = [np.empty(0, dtype=np.uint64)], 0
-    for band in range(bands.shape[1]):
-        order, key = buckets(bands[members, band])
-        at, gap = np.arange(members.size), 2
-        while (at := within(at, gap, key)).size:
-            left, right = members[order[at]], members[order[at + gap]]
+    for bucket in buckets:
+        at, gap = np.arange(bucket.keys.size), 2
+        while (at := within(at, gap, bucket.keys)).size:
+            left, right = bucket.members[at], bucket.members[at + gap]
             apart = label[left] != label[right]
             found.append(pack(left[apart], right[apart]))
             held += int(apart.sum())
             if held > PENDING_PAIRS:
                 yield unpack(found)
-                found, held = [], 0
+                found, held = [np.empty(0, dtype=np.uint64)], 0
             gap += 1
     yield unpack(found)
 

@@ -48,7 +48,8 @@ def rectangle(x: float, y: float, width: float, height: float, kind: str, hint: 
     """A filled rectangle, with words that show when the pointer rests on it."""
     told = f"<title>{escape(hint)}</title>" if hint else ""
     return (
-        f'<rect x="{px(x)}" y="{px(y)}" width="{px(max(width, 0))}" height="{px(max(height, 0))}" class="{kind}">'
+        f'<rect x="{px(x)}" y="{px(y)}" width="{px(max(width, 0))}" height="{px(max(height, 0))}" '
+        f'class="{kind}">'
         f"{told}</rect>"
     )
 
@@ -199,7 +200,7 @@ def curve(points: Sequence[Point], title: str) -> Markup:
 def whiskers(
     rows: Sequence[tuple[str, float, float, float]], title: str, reference: float | None = None
 ) -> Markup:
-    """A dot and its interval per name (name, mean, low, high), on one axis; the dashed line is `reference`."""
+    """A dot and an interval per (name, mean, low, high), on one axis; the dashed line is `reference`."""
     left, width, step = 110.0, 250.0, 24.0
     known = [row for row in rows if all(map(math.isfinite, row[1:]))]
     body = [text(0, 12, title, "head")]
@@ -223,7 +224,8 @@ def whiskers(
         body += [
             text(left - 8, y + 4, name, "", "end"),
             line(place(start), y, place(end), y, "trace"),
-            f'<circle cx="{px(place(mean))}" cy="{px(y)}" r="4" class="dot"><title>{escape(hint)}</title></circle>',
+            f'<circle cx="{px(place(mean))}" cy="{px(y)}" r="4" class="dot">',
+            f"<title>{escape(hint)}</title></circle>",
         ]
     body += [line(left, foot, left + width, foot, "rule")]
     body += [

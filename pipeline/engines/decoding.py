@@ -6,7 +6,7 @@ neighbours starts further right, and what lies left of its start is masked.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -32,7 +32,7 @@ class Decoding:
     def __init__(
         self,
         network: Any,
-        stop_ids: Sequence[int],
+        stop_ids: Iterable[int],
         requests: Sequence[SampleRequest],
         max_new_tokens: int,
         slots: int,
@@ -236,7 +236,7 @@ def choose(logits: Any, temperatures: Sequence[float], noise: Sequence[float]) -
 
 
 def invert(weights: Any, point: Any) -> tuple[Any, Any]:
-    """Per row, the entry where the running sum of weights passes `point`, and how far `point` is inside it."""
+    """Per row, the entry where the running sum of weights passes `point`, and how far inside it that is."""
     import torch
 
     running = weights.cumsum(-1)

@@ -93,7 +93,7 @@ def log_probs(
     batch_tokens: int,
     threads: int,
 ) -> Iterator[tuple[int, float, int]]:
-    """Per row: index, summed log-probability (nats) of the response after its prompt, its number of tokens."""
+    """Per row: index, summed log-probability (nats) of the response after its prompt, its tokens."""
     import torch
 
     if not prompts:

@@ -52,29 +52,20 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
 def checks(found: Findings) -> list[tuple[bool, str]]:
     """What must hold of every run, and whether it does."""
     broken = [name for name, one in found.accounts.items() if not one.balances]
-    result = [
-        (
-            not broken,
-            f"Rows in = rows kept + rows dropped, in all {len(found.accounts)} stages that drop rows",
-        )
-        if not broken
-        else (False, f"Rows in = rows kept + rows dropped: not in {', '.join(broken)}")
-    ]
+    where = (
+        f"not in {', '.join(broken)}" if broken else f"in all {len(found.accounts)} stages that may drop rows"
+    )
+    result = [(not broken, f"Rows in = rows kept + rows dropped, {where}")]
     for mix in found.mixes:
-        kept = found.accounts[f"mix@{mix.name}"].kept
+        kept, both = found.accounts[f"mix@{mix.name}"].kept, mix.leaked_clusters
+        whole = mix.train + mix.test == kept
         result += [
-            (
-                mix.train + mix.test == kept,
-                f"Mix {mix.name}: train and test hold the {kept:,} pairs of the account",
-            ),
-            (
-                mix.leaked_clusters == 0,
-                f"Mix {mix.name}: {mix.leaked_clusters} of {mix.clusters:,} prompt clusters are on both sides",
-            ),
+            (whole, f"Mix {mix.name}: train and test hold the {kept:,} pairs of the account"),
+            (both == 0, f"Mix {mix.name}: {both:,} of {mix.clusters:,} prompt clusters are on both sides"),
         ]
-    shared = found.deal.shared_prompts + found.deal.shared_clusters
-    result.append((shared == 0, f"Validation and iterations share {found.deal.shared_prompts} prompts and "
-                   f"{found.deal.shared_clusters} clusters of near-duplicates"))  # fmt: skip
+    prompts, clusters = found.deal.shared_prompts, found.deal.shared_clusters
+    said = f"Validation and iterations share {prompts:,} prompts and {clusters:,} clusters of near-duplicates"
+    result.append((prompts + clusters == 0, said))
     for one in found.iterations:
         kept = found.accounts[f"pair@{one.name}"].kept
         result.append(

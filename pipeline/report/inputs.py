@@ -56,7 +56,7 @@ def recipe() -> Recipe:
     sources = load("sources", dict[str, dict[str, Any]])
     if missing := sorted(name for name, source in sources.items() if not isinstance(source.get("kind"), str)):
         raise UserError(
-            f"params.yaml: expected sources.{missing[0]}.kind, found none; add it, see recipes/quickstart.yaml"
+            f"params.yaml: expected sources.{missing[0]}.kind, found none; see recipes/quickstart.yaml"
         )
     return Recipe(
         kinds={name: source["kind"] for name, source in sources.items()},

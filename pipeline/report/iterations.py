@@ -71,7 +71,7 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
     extremes = scored.group_by("prompt_id", maintain_order=True).agg(
         best=pl.col("score").max(), worst=pl.col("score").min(), n=pl.len()
     )
-    words = pairs.select(lengths("chosen")["chosen_words"], lengths("rejected")["rejected_words"])
+    words = pairs.select(**lengths("chosen"), **lengths("rejected"))
     return IterationFacts(
         name=name,
         candidates=candidates.height,

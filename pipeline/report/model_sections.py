@@ -147,7 +147,9 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
     for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
         rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
-    note = "The correlation is the mean over prompts of Pearson's r (paper, figure 3: a judge that likes length)."
+    note = (
+        "The correlation is Pearson's r, in the mean over prompts (paper, figure 3: length bias of a judge)."
+    )
     return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows, note=note)
 
 

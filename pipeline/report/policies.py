@@ -15,7 +15,7 @@ from pipeline.schemas import EVALUATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFacts:
-    """The figures of a policy: length in tokens, KL in nats; `gain` and `longer` are paired with pi_0 by prompt."""
+    """The figures of a policy: length in tokens, KL in nats; `gain` and `longer` are paired with t0."""
 
     name: str
     prompts: int

@@ -8,6 +8,8 @@ The paper starts from the policy of the iteration before and keeps pi_0 as the r
 
 from typing import Literal
 
+import polars as pl
+
 from pipeline import edge, tables
 from pipeline.engines.dpo import DpoParams, optimise
 from pipeline.params import load
@@ -23,13 +25,19 @@ class TrainParams(DpoParams):
     reference: Policy
 
 
+def with_place(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The pairs with the origin columns that a ledger needs: their place in pairs.parquet."""
+    place = {"source": pl.col("iteration"), "file": pl.lit("pairs.parquet"), "item": pl.lit(0, pl.Int64)}
+    return pairs.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64), **place)
+
+
 def main() -> None:
     """Read the pairs, write the policy of this iteration."""
     names = ("ITERATION", "PAIRS", "PREVIOUS", "PI0", "OUT", "CURVES", "TRAINING")
     iteration, pairs, previous, pi0, out, curves, folder = edge.arguments(*names)
     params = load("train", TrainParams)
     policies = {"pi0": pi0, "previous": previous}
-    rows = tables.read(PAIRS, pairs / "pairs.parquet")
+    rows = with_place(tables.read(PAIRS, pairs / "pairs.parquet"))
     start, reference = policies[params.start], policies[params.reference]
     optimise(f"train@{iteration}", rows, start, reference, params, out, curves, folder)
 

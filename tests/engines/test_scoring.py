@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
 
 torch.set_num_threads(1)
-EXECUTION = {"dtype": "float32", "batch_tokens": 200, "threads": 1}
+EXECUTION: dict[str, Any] = {"dtype": "float32", "batch_tokens": 200, "threads": 1}
 LABELS = (40, 41)
 
 
@@ -190,7 +191,7 @@ def test_batches_hold_every_row_once_within_the_token_budget():
 
 @pytest.mark.parametrize("dtype", ["bfloat16"])
 def test_bfloat16_is_near_float32(causal, reward, sequences, dtype):
-    near = {"dtype": dtype, "batch_tokens": 200, "threads": 1}
+    near: dict[str, Any] = {"dtype": dtype, "batch_tokens": 200, "threads": 1}
     exact = in_order(reward_scorer(reward, **EXECUTION)(sequences), len(sequences))
     assert np.allclose(in_order(reward_scorer(reward, **near)(sequences), len(sequences)), exact, atol=0.2)
     with pytest.raises(UserError, match="float16"):

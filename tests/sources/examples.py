@@ -14,7 +14,13 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "alpaca": ({}, {"instruction": "I", "input": "x", "output": "A"}),
     "argilla_math": (
         AGREE,
-        {"instruction": "Q", "chosen_response": "4", "chosen_rating": 5, "rejected_response": "5", "rejected_rating": 1},
+        {
+            "instruction": "Q",
+            "chosen_response": "4",
+            "chosen_rating": 5,
+            "rejected_response": "5",
+            "rejected_rating": 1,
+        },
     ),
     "benchmark": ({"columns": ["question", "choices"]}, {"question": "Q", "choices": ["a", "b"]}),
     "capybara_preferences": (AGREE, BOTH | {"chosen_rating": 5, "rejected_rating": 2, "chosen_model": "m"}),
@@ -32,7 +38,14 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "distilabel_orca": (
         AGREE | {"min_chosen_score": 8.0, "drop_gsm8k": True},
-        {"system": "S", "input": "Q", "chosen": "a", "rejected": "b", "rating": [9.0, 7.0], "in_gsm8k_train": False},
+        {
+            "system": "S",
+            "input": "Q",
+            "chosen": "a",
+            "rejected": "b",
+            "rating": [9.0, 7.0],
+            "in_gsm8k_train": False,
+        },
     ),
     "gpt4_comparison": ({}, {"instruction": "I", "input": "", "output": ["good", "bad"]}),
     "helpsteer": (
@@ -67,17 +80,29 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         RANKED | {"good_natured_only": True},
         {
             "prompt": TRANSCRIPT,
-            "answers": [{"answer": "a", "model": "m", "rank": 1.0}, {"answer": "b", "model": "n", "rank": 2.0}],
+            "answers": [
+                {"answer": "a", "model": "m", "rank": 1.0},
+                {"answer": "b", "model": "n", "rank": 2.0},
+            ],
             "good_natured": True,
         },
     ),
     "orca_dpo_pairs": ({}, {"system": "S", "question": "Q", "chosen": "a", "rejected": "b"}),
     "pku_saferlhf": (
         {"label": "better", "require_safe_chosen": True},
-        {"prompt": "Q", "response_0": "zero", "response_1": "one", "better_response_id": 0, "is_response_0_safe": True},
+        {
+            "prompt": "Q",
+            "response_0": "zero",
+            "response_1": "one",
+            "better_response_id": 0,
+            "is_response_0_safe": True,
+        },
     ),
     "prompt_column": ({"column": "prompt"}, {"prompt": "Q"}),
-    "reward_bench": ({"subsets": None}, {"prompt": "Q", "chosen": "a", "rejected": "b", "subset": "s", "id": 1}),
+    "reward_bench": (
+        {"subsets": None},
+        {"prompt": "Q", "chosen": "a", "rejected": "b", "subset": "s", "id": 1},
+    ),
     "sharegpt": ({"trim": True}, {"id": "a_0", "conversations": TURNS}),
     "shp": (
         {"min_ratio": 2.0, "max_pairs_per_prompt": 1, "seed": 1},

@@ -19,8 +19,19 @@ from tests.sources.examples import EXAMPLES
 
 # surrogate halves are valid in JSON (as \\ud800) and in Python, but not in UTF-8
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(["N/A", " ", "user", "system"])
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | TEXT
+    | st.sampled_from(["N/A", " ", "user", "system"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def adapters() -> list[str]:
@@ -65,7 +76,9 @@ def test_every_adapter_has_an_example():
 @given(data=st.data())
 def test_any_json_value_is_kept_or_dropped(adapter, data):
     example = EXAMPLES[adapter][1]
-    damaged = st.sampled_from(list(places(example))).flatmap(lambda path: JSON.map(lambda new: replaced(example, path, new)))
+    damaged = st.sampled_from(list(places(example))).flatmap(
+        lambda path: JSON.map(lambda new: replaced(example, path, new))
+    )
     values = data.draw(st.lists(damaged | JSON, min_size=1, max_size=4))
     rows = [RawRow("f.jsonl", number, value) for number, value in enumerate(values)]
     rows.append(RawRow("f.jsonl", len(rows), None, MALFORMED_JSON, "cut off"))

@@ -14,7 +14,9 @@ def test_alpaca_joins_instruction_and_input(answer):
     assert one("alpaca", {}, row) == Demonstration([user("Name it.\n\na sky"), assistant("Blue.")])
 
 
-@pytest.mark.parametrize("empty", ["", " ", None, "<noinput>", "No input.", "< noinput >", "[noinput]", "No input required"])
+@pytest.mark.parametrize(
+    "empty", ["", " ", None, "<noinput>", "No input.", "< noinput >", "[noinput]", "No input required"]
+)
 def test_alpaca_knows_the_spellings_of_no_input(empty):
     row = {"instruction": "Name it.", "input": empty, "output": "Blue."}
     assert one("alpaca", {}, row).messages[0] == user("Name it.")
@@ -34,7 +36,9 @@ def test_sharegpt_maps_speakers_and_keeps_the_system_turn():
     row = turns(("system", "Be brief."), ("human", "Q"), ("gpt", "A"), ("user", "Q2"), ("chatgpt", "A2"))
     expected = [SYSTEM, user("Q"), assistant("A"), user("Q2"), assistant("A2")]
     assert one("sharegpt", {"trim": False}, row) == Demonstration(expected)
-    assert one("sharegpt", {"trim": False}, turns(("system", " "), ("human", "Q"), ("gpt", "A"))).messages[0] == user("Q")
+    assert one("sharegpt", {"trim": False}, turns(("system", " "), ("human", "Q"), ("gpt", "A"))).messages[
+        0
+    ] == user("Q")
 
 
 def test_sharegpt_trims_loose_ends_only_when_told():
@@ -91,7 +95,9 @@ def test_benchmark_joins_columns_choices_and_what_stands_inside():
 
 
 def test_mmlu_reads_both_forms():
-    csv_row = dict(zip(["question", "A", "B", "C", "D", "answer"], ["Q", "a", "b", "c", "d", "B"], strict=True))
+    csv_row = dict(
+        zip(["question", "A", "B", "C", "D", "answer"], ["Q", "a", "b", "c", "d", "B"], strict=True)
+    )
     hub_row = {"question": "Q", "choices": ["a", "b", "c", "d"], "answer": 1}
     for row in (csv_row, hub_row):
         assert one("mmlu", {"with_choices": True}, row) == Benchmark("Q\na\nb\nc\nd")
@@ -100,14 +106,25 @@ def test_mmlu_reads_both_forms():
 
 
 def test_reward_bench_keeps_subsets_apart():
-    row = {"prompt": "Q", "chosen": "a", "rejected": "b", "subset": "donotanswer", "chosen_model": "m", "id": 3}
+    row = {
+        "prompt": "Q",
+        "chosen": "a",
+        "rejected": "b",
+        "subset": "donotanswer",
+        "chosen_model": "m",
+        "id": 3,
+    }
     expected = Preference([user("Q")], "a", "b", chosen_by="m", subset="donotanswer")
     assert one("reward_bench", {"subsets": None}, row) == expected
-    assert one("reward_bench", {"subsets": ["hep-cpp"]}, row) == Drop("subset not chosen", detail="donotanswer")
+    assert one("reward_bench", {"subsets": ["hep-cpp"]}, row) == Drop(
+        "subset not chosen", detail="donotanswer"
+    )
 
 
 def test_llmbar_label_is_the_number_of_the_better_output():
     row = {"input": "Q", "output_1": "one", "output_2": "two", "label": 2}
-    assert one("llmbar", {"subset": "natural"}, row) == Preference([user("Q")], "two", "one", subset="natural")
+    assert one("llmbar", {"subset": "natural"}, row) == Preference(
+        [user("Q")], "two", "one", subset="natural"
+    )
     assert one("llmbar", {"subset": "natural"}, row | {"label": 1}).chosen == "one"
     assert one("llmbar", {"subset": "natural"}, row | {"label": 0}).reason == "wrong shape"

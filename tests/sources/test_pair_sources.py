@@ -11,11 +11,16 @@ AGREE = {"scores_must_agree": True, "min_margin": None}
 
 
 def transcript(*turns: str) -> str:
-    return "".join(f"\n\n{name}: {text}" for name, text in zip(["Human", "Assistant"] * 9, turns, strict=False))
+    return "".join(
+        f"\n\n{name}: {text}" for name, text in zip(["Human", "Assistant"] * 9, turns, strict=False)
+    )
 
 
 def test_hh_keeps_all_turns_before_the_last_as_the_prompt():
-    row = {"chosen": transcript("Hi", "Hello", "A colour?", " Blue. "), "rejected": transcript("Hi", "Hello", "A colour?", "No")}
+    row = {
+        "chosen": transcript("Hi", "Hello", "A colour?", " Blue. "),
+        "rejected": transcript("Hi", "Hello", "A colour?", "No"),
+    }
     prompt = [user("Hi"), assistant("Hello"), user("A colour?")]
     assert one("hh_rlhf", {}, row) == Preference(prompt, "Blue.", "No")
 
@@ -40,7 +45,13 @@ def test_hh_names_what_is_no_pair(chosen, rejected, reason):
     assert one("hh_rlhf", {}, {"chosen": chosen, "rejected": rejected}).reason == reason
 
 
-PKU = {"prompt": "P", "response_0": "zero", "response_1": "one", "better_response_id": 1, "safer_response_id": 0}
+PKU = {
+    "prompt": "P",
+    "response_0": "zero",
+    "response_1": "one",
+    "better_response_id": 1,
+    "safer_response_id": 0,
+}
 
 
 def pku(row: dict, label: str = "better", *, safe: bool = False) -> object:
@@ -122,7 +133,14 @@ def test_orca_keeps_the_system_prompt_unless_it_is_blank():
     assert one("orca_dpo_pairs", {}, row | {"system": " "}).prompt == [user("Q")]
 
 
-ORCA = {"system": "", "input": "Q", "chosen": "a", "rejected": "b", "order": ["rejected", "chosen"], "rating": [7.0, 9.0]}
+ORCA = {
+    "system": "",
+    "input": "Q",
+    "chosen": "a",
+    "rejected": "b",
+    "order": ["rejected", "chosen"],
+    "rating": [7.0, 9.0],
+}
 ORCA_RULES = AGREE | {"min_chosen_score": None, "drop_gsm8k": True}
 
 
@@ -152,21 +170,35 @@ def test_distilabel_orca_names_its_drops():
 def test_ultrainteract_keeps_the_whole_trajectory_and_can_choose_tasks():
     row = {
         "task": "Coding",
-        "trajectory": [{"from": "user", "value": "Q"}, {"from": "assistant", "value": "A"}, {"from": "user", "value": "Q2"}],
+        "trajectory": [
+            {"from": "user", "value": "Q"},
+            {"from": "assistant", "value": "A"},
+            {"from": "user", "value": "Q2"},
+        ],
         "chosen": "good",
         "rejected": "bad",
     }
-    assert one("ultrainteract", {"tasks": None}, row) == Preference([user("Q"), assistant("A"), user("Q2")], "good", "bad")
+    assert one("ultrainteract", {"tasks": None}, row) == Preference(
+        [user("Q"), assistant("A"), user("Q2")], "good", "bad"
+    )
     assert one("ultrainteract", {"tasks": ["Logic"]}, row) == Drop("task not chosen", detail="Coding")
 
 
 def test_argilla_math_carries_its_ratings():
-    row = {"instruction": "Q", "chosen_response": "4", "chosen_rating": 5.0, "rejected_response": "5", "rejected_rating": 1}
+    row = {
+        "instruction": "Q",
+        "chosen_response": "4",
+        "chosen_rating": 5.0,
+        "rejected_response": "5",
+        "rejected_rating": 1,
+    }
     assert one("argilla_math", AGREE, row) == Preference([user("Q")], "4", "5", 5.0, 1.0)
     assert one("argilla_math", AGREE, row | {"rejected_rating": 5.0}).reason == "tie"
 
 
-@pytest.mark.parametrize("names", [("chosen_rating", "rejected_rating"), ("rating_chosen", "rating_rejected")])
+@pytest.mark.parametrize(
+    "names", [("chosen_rating", "rejected_rating"), ("rating_chosen", "rating_rejected")]
+)
 def test_capybara_is_multi_turn_and_knows_both_names_of_its_ratings(names):
     context = [user("Q"), assistant("A"), user("Q2")]
     row = {
@@ -197,8 +229,14 @@ def test_summaries_are_ordered_by_choice_under_an_instruction():
 def test_summaries_can_ask_for_a_sure_worker():
     rules = SUMMARY_RULES | {"min_strength": 3}
     unsure, silent = SUMMARY | {"extra": {"confidence": 4}}, SUMMARY | {"extra": {}}
-    found = outcomes("summarize_from_feedback", rules, SUMMARY, unsure, silent, SUMMARY | {"info": {"post": " "}})
-    assert [items[0].reason for items in found[1:]] == ["preference too weak", "missing confidence", "no text to summarize"]
+    found = outcomes(
+        "summarize_from_feedback", rules, SUMMARY, unsure, silent, SUMMARY | {"info": {"post": " "}}
+    )
+    assert [items[0].reason for items in found[1:]] == [
+        "preference too weak",
+        "missing confidence",
+        "no text to summarize",
+    ]
     assert found[1][0] == Drop("preference too weak", 1.0, 3)
     assert isinstance(found[0][0], Preference)
 
@@ -226,7 +264,14 @@ TRL = AGREE | {"prompt": "explicit", "chosen_score": None, "rejected_score": Non
     [
         ("explicit", {"prompt": "Q", "chosen": "good", "rejected": "bad"}),
         ("explicit", {"prompt": [user("Q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]}),
-        ("implicit", {"prompt": "Q", "chosen": [user("Q"), assistant("good")], "rejected": [user("Q"), assistant("bad")]}),
+        (
+            "implicit",
+            {
+                "prompt": "Q",
+                "chosen": [user("Q"), assistant("good")],
+                "rejected": [user("Q"), assistant("bad")],
+            },
+        ),
     ],
 )
 def test_trl_pairs_gives_one_form_for_all(mode, row):
@@ -247,7 +292,10 @@ def test_trl_pairs_names_what_does_not_fit_the_form():
         "trl_pairs", TRL, {"chosen": "a", "rejected": "b"}, {"prompt": "Q", "chosen": two, "rejected": "b"}
     )
     assert [items[0].reason for items in explicit] == ["wrong shape", "no answer"]
-    assert one("trl_pairs", TRL | {"prompt": "implicit"}, {"chosen": "a", "rejected": "b"}).reason == "wrong shape"
+    assert (
+        one("trl_pairs", TRL | {"prompt": "implicit"}, {"chosen": "a", "rejected": "b"}).reason
+        == "wrong shape"
+    )
 
 
 LLMEVAL = {"query": "Q", "response1": "one", "response2": "two", "human": "model2", "dataset": "shp"}

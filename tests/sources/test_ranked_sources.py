@@ -13,7 +13,13 @@ BEST = {"pairs": "best_vs_worst", "min_margin": None}
 
 def completion(text: str, fine: object, overall: object = None, **ratings: str) -> dict:
     annotations = {aspect: {"Rating": rating, "Rationale": "r"} for aspect, rating in ratings.items()}
-    return {"response": text, "model": f"m{text}", "fine-grained_score": fine, "overall_score": overall, "annotations": annotations}
+    return {
+        "response": text,
+        "model": f"m{text}",
+        "fine-grained_score": fine,
+        "overall_score": overall,
+        "annotations": annotations,
+    }
 
 
 def ultrafeedback(rules: dict, *completions: dict, score: str = "fine-grained_score") -> list:
@@ -23,7 +29,9 @@ def ultrafeedback(rules: dict, *completions: dict, score: str = "fine-grained_sc
 
 
 def test_ultrafeedback_makes_every_pair_and_names_ties_and_missing_scores():
-    items = ultrafeedback(ALL, completion("a", 4.5), completion("b", 2.0), completion("c", 2.0), completion("d", "N/A"))
+    items = ultrafeedback(
+        ALL, completion("a", 4.5), completion("b", 2.0), completion("c", 2.0), completion("d", "N/A")
+    )
     assert reasons(items) == ["kept", "kept", "missing score", "tie", "missing score", "missing score"]
     assert items[0] == Preference([user("Q")], "a", "b", 4.5, 2.0, "ma", "mb")
 
@@ -41,7 +49,9 @@ def test_best_vs_worst_makes_one_pair_and_skips_missing_scores():
 
 
 def test_a_small_margin_is_dropped_with_value_and_threshold():
-    items = ultrafeedback(ALL | {"min_margin": 1.0}, completion("a", 3.0), completion("b", 2.5), completion("c", 2.0))
+    items = ultrafeedback(
+        ALL | {"min_margin": 1.0}, completion("a", 3.0), completion("b", 2.5), completion("c", 2.0)
+    )
     assert items[0] == Drop("margin below minimum", 0.5, 1.0)
     assert isinstance(items[1], Preference)
 
@@ -60,8 +70,13 @@ def test_an_overall_score_of_ten_that_its_ratings_deny_is_read_as_one():
 
 
 def test_the_mean_rating_leaves_out_what_is_not_rated():
-    rated, unrated = completion("a", None, honesty="N/A", helpfulness="2"), completion("b", None, honesty="N/A")
-    [item] = ultrafeedback(ALL, rated, completion("c", None, honesty="1", helpfulness="2"), score="mean_rating")
+    rated, unrated = (
+        completion("a", None, honesty="N/A", helpfulness="2"),
+        completion("b", None, honesty="N/A"),
+    )
+    [item] = ultrafeedback(
+        ALL, rated, completion("c", None, honesty="1", helpfulness="2"), score="mean_rating"
+    )
     assert (item.chosen_score, item.rejected_score) == (2.0, 1.5)
     assert reasons(ultrafeedback(ALL, rated, unrated, score="mean_rating")) == ["missing score"]
 
@@ -92,7 +107,9 @@ def test_code_ratings_in_another_order_belong_to_their_model():
 
 
 def nectar(rules: dict, prompt: str = "\n\nHuman: Q\n\nAssistant: ", **change: object) -> list:
-    answers = [{"answer": text, "model": text, "rank": rank} for text, rank in (("c", 3.0), ("a", 1.0), ("b", 2.0))]
+    answers = [
+        {"answer": text, "model": text, "rank": rank} for text, rank in (("c", 3.0), ("a", 1.0), ("b", 2.0))
+    ]
     row = {"prompt": prompt, "answers": answers, "good_natured": True} | change
     [items] = outcomes("nectar", rules | {"good_natured_only": True}, row)
     return items
@@ -116,7 +133,12 @@ HELPSTEER = ALL | {"attributes": ["helpfulness", "correctness"]}
 
 def rated(prompt: str, text: str, helpfulness: object, correctness: object = 2) -> dict:
     other = {"coherence": 4, "complexity": 1, "verbosity": 1}
-    return {"prompt": prompt, "response": text, "helpfulness": helpfulness, "correctness": correctness} | other
+    return {
+        "prompt": prompt,
+        "response": text,
+        "helpfulness": helpfulness,
+        "correctness": correctness,
+    } | other
 
 
 def test_helpsteer_pairs_the_rows_of_a_prompt_wherever_they_stand():

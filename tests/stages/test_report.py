@@ -1,0 +1,218 @@
+import csv
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline import tables
+from pipeline.errors import UserError
+from pipeline.report.sections import LEADERBOARD, section_scores
+from pipeline.schemas import MIX
+from pipeline.stages import report
+from tests.stages import small_run
+
+NAMES = ("index.html", "metrics.json", "iterations.csv", "ledger.csv")
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, out: str = "reports") -> Path:
+    """The report of the run in `folder`."""
+    monkeypatch.chdir(folder)
+    words = [Path("data") / name for name in small_run.ORDER] + [Path(out) / name for name in NAMES]
+    monkeypatch.setattr(sys, "argv", ["report", *map(str, words)])
+    report.main()
+    return folder / out
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch) -> Path:
+    small_run.make(tmp_path / "data")
+    return run(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def figures(made) -> dict:
+    return json.loads((made / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def page(made) -> str:
+    return (made / "index.html").read_text(encoding="utf-8")
+
+
+def parsed(page: str) -> ET.Element:
+    """The page as XML, which a page is only if every tag is closed and every text escaped."""
+    return ET.fromstring(page.replace("<!DOCTYPE html>", ""))
+
+
+def grid(page: str, caption: str) -> list[list[str]]:
+    """The cells of the table with this caption, below its head."""
+    for table in parsed(page).iter("table"):
+        if table.findtext("caption") == caption:
+            return [["".join(cell.itertext()) for cell in row] for row in table.find("tbody")]
+    raise AssertionError(f"no table {caption!r}")
+
+
+def test_the_mix_is_measured_in_words_and_counted_by_source(figures, page):
+    main = figures["mixes"]["main"]
+    assert (main["in"], main["kept"], main["train"], main["test"], main["leaked_clusters"]) == (9, 5, 3, 2, 0)
+    assert main["dropped"] == {"tie": 3, "too long": 1}
+    assert main["words"]["chosen"] == round((3 + 2 + 1 + 2 + 1) / 5, 6)
+    assert grid(page, "Dropped rows by source and reason") == [
+        ["hh", "8", "2", "1", "5"],
+        ["other", "1", "1", "0", "0"],
+    ]
+
+
+def test_baselines_are_measured_on_the_test_pairs(figures):
+    # Test: the longer answer wins once in two; in train gpt beats llama two to one, in test one to one.
+    accuracy = {name: one["mean"] for name, one in figures["mixes"]["main"]["baselines"].items()}
+    assert accuracy == {"longer wins": 0.5, "first in the alphabet wins": 0.5, "source decides": 0.5}
+
+
+def test_the_ledger_has_one_line_per_stage_source_and_reason(made):
+    with (made / "ledger.csv").open(encoding="utf-8") as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert rows == [
+        ("standardize@hh", "hh", "no answer", "1"),
+        ("mix@main", "hh", "tie", "2"),
+        ("mix@main", "hh", "too long", "1"),
+        ("mix@main", "other", "tie", "1"),
+        ("prompts", "asks", "exact duplicate", "1"),
+        ("pair@t1", "t1", "tie", "1"),
+    ]
+
+
+def test_policies_are_compared_in_pairs_with_pi0(made, figures):
+    with (made / "iterations.csv").open(encoding="utf-8") as file:
+        rows = {row["policy"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["t0", "offline_dpo", "t1"]
+    t1 = rows["t1"]
+    assert [float(t1[name]) for name in ("reward", "gain", "gain_low", "gain_high")] == [3.0, 1.0, 1.0, 1.0]
+    assert [float(t1[name]) for name in ("win_rate", "length", "kl", "words")] == [1.0, 22.0, 0.25, 2.0]
+    assert (t1["candidates"], t1["pairs"], t1["margin"]) == ("4", "1", "3.0")
+    assert rows["offline_dpo"]["pairs"] == ""
+    assert float(t1["reward_low"]) < 3.0 < float(t1["reward_high"])
+    assert figures["policies"]["offline_dpo"]["win_rate"]["mean"] == 0.666667
+
+
+def test_an_iteration_shows_its_rewards_lengths_and_the_best_of_n_bound(figures):
+    t1 = figures["iterations"]["t1"]
+    assert (t1["candidates"], t1["pairs"], t1["margin"], t1["unfinished"]) == (4, 1, 3.0, 0.5)
+    assert t1["reward"] == {"best": 3.0, "mean": 2.25, "worst": 1.5}
+    assert t1["best_of_n_kl_bound"] == 0.193147  # log 2 - 1 / 2
+    assert t1["length_correlation"] == 1.0  # the tie says nothing of length
+    assert t1["dropped"]["pair"] == {"tie": 1}
+
+
+def test_packing_counts_tokens_and_fill(figures):
+    assert {name: figures["sft"][name] for name in ("kept", "blocks", "tokens", "fill")} == {
+        "kept": 3,
+        "blocks": 2,
+        "tokens": 6,
+        "fill": 0.75,
+    }
+
+
+def test_judges_stand_beside_longer_wins(figures, page):
+    assert figures["judges"]["main"]["bt"]["mean"] == 1.0
+    assert figures["judges"]["main"]["longer wins"]["mean"] == 0.5
+    assert figures["judges"]["bench"]["longer wins"]["mean"] == 0.5  # right in math, wrong in code
+    row = grid(page, "Sections of bench, accuracy in % (95% bootstrap interval)")[0]
+    assert row[:4] == ["Bradley-Terry reward model", "\u2013", "\u2013", "\u2013"]
+    assert row[4].startswith("73.2 ")  # 447 / (447 + 164): only the subsets that are here count
+    assert row[5].startswith("85.7 ")  # 984 / (984 + 164)
+
+
+def test_safety_weighs_xstest_by_its_rows_upstream():
+    correct = {"xstest-should-refuse": [1.0] * 3, "xstest-should-respond": [0.0] * 9}
+    rows = [(name, f"{name}{i}", value) for name, values in correct.items() for i, value in enumerate(values)]
+    frame = pl.DataFrame(rows, schema=["subset", "pair_id", "correct"], orient="row")
+    scores = section_scores(frame, "bt")
+    assert scores["Safety"].mean == pytest.approx(154 / (154 + 250))
+    assert LEADERBOARD not in scores
+
+
+def test_every_stage_is_shown_with_what_it_kept(page):
+    rows = grid(page, "Rows through every stage that may drop some")
+    shown = {row[0]: row[3:] for row in rows}
+    assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
+    assert len(shown) == 4 + 1 + 3 + 3 + 3
+    for into, kept, dropped, _ in shown.values():
+        assert int(into) == int(kept) + int(dropped)
+    assert "Rows in = rows kept + rows dropped, in all 14 stages" in page
+    assert "fails" not in page
+
+
+def test_a_leak_and_a_wrong_sum_are_shown_and_not_hidden(made, monkeypatch):
+    folder = made.parent / "data" / "mixes" / "main"
+    leaked = tables.read(MIX, folder / "test.parquet").with_columns(cluster_id=pl.lit("c0"))
+    tables.write(MIX, leaked.head(1), folder / "test.parquet")
+    counts = made.parent / "data" / "packed" / "counts.json"
+    counts.write_text(counts.read_text().replace('"kept": 3', '"kept": 2'))
+    words = (run(made.parent, monkeypatch) / "index.html").read_text(encoding="utf-8")
+    assert "not in pack" in words
+    assert "1 of 3 prompt clusters are on both sides" in words
+    assert words.count('<li class="bad">') == 3
+
+
+def test_the_page_is_one_well_formed_file_without_outside_addresses(page):
+    root = parsed(page)
+    HTMLParser().feed(page)
+    assert len(page.encode()) < 1_000_000
+    assert not list(root.iter("script"))
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            assert name not in ("src", "srcset", "data") and not name.startswith("on"), (element.tag, name)
+            assert name != "href" or value.startswith("#")
+    assert not re.search(r"url\(|@import", page)
+    targets = {element.get("id") for element in root.iter() if element.get("id")}
+    assert {link.get("href")[1:] for link in root.iter("a")} == targets
+
+
+def test_text_of_rows_is_escaped_and_cannot_act(page):
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "\x07" not in page
+
+
+def test_tables_name_their_columns_and_rows(page):
+    for table in parsed(page).iter("table"):
+        assert table.findtext("caption")
+        assert all(cell.get("scope") == "col" for cell in table.find("thead").iter("th"))
+        width = len(list(table.find("thead").iter("th")))
+        assert all(len(row) == width for row in table.find("tbody"))
+
+
+def test_drawings_have_titles(page):
+    for drawing in parsed(page).iter("svg"):
+        assert drawing.get("role") == "img" and drawing.findtext("title")
+
+
+def test_the_same_inputs_give_the_same_bytes(made, monkeypatch):
+    again = run(made.parent, monkeypatch, "again")
+    for name in NAMES:
+        assert (again / name).read_bytes() == (made / name).read_bytes(), name
+
+
+def test_what_is_left_of_a_removed_iteration_does_not_count(made, monkeypatch):
+    (made.parent / "params.yaml").write_text(small_run.PARAMS.replace("{t1: {prev: t0}}", "{}"))
+    page = (run(made.parent, monkeypatch, "fewer") / "index.html").read_text(encoding="utf-8")
+    assert "pair@t1" not in page
+
+
+def test_a_missing_table_names_the_stage_that_makes_it(made, monkeypatch):
+    (made.parent / "data" / "select" / "verdict.json").unlink()
+    with pytest.raises(UserError, match="dvc repro select"):
+        run(made.parent, monkeypatch)
+
+
+def test_a_curve_with_other_columns_is_refused(made, monkeypatch):
+    (made.parent / "data" / "curves" / "reward" / "loss.tsv").write_text("epoch\tloss\n1\t2.0\n")
+    with pytest.raises(UserError, match=r"expected the columns step and loss, found \['epoch', 'loss'\]"):
+        run(made.parent, monkeypatch)
