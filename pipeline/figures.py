@@ -218,6 +218,7 @@ def whiskers(
     foot = 26 + step * len(known)
     if reference is not None:
         body.append(line(place(reference), 22, place(reference), foot, "mark"))
+        body.append(text(left + width / 2, foot + 14, f"dashed: {short(reference)}", "axis", "middle"))
     for i, (name, mean, start, end) in enumerate(known):
         y = 36 + step * i
         hint = f"{name}: {short(mean)}, 95% interval {short(start)} to {short(end)}"

@@ -137,8 +137,8 @@ def stream_rows(stream: Any, file: str, csv_columns: tuple[str, ...] | None) -> 
                 yield from csv_rows(lines, file, csv_columns)
             case suffix:
                 raise UserError(
-                    f"{file}: expected a name that ends in one of {', '.join(KINDS)}, then perhaps .gz or .zst, "
-                    f"found {suffix or 'no suffix'}; rename the file, and correct its path in params.yaml"
+                    f"{file}: expected a name that ends in {', '.join(KINDS)}, perhaps with .gz or "
+                    f".zst, found {suffix or 'no suffix'}; rename it, and correct its path in params.yaml"
                 )
 
 

@@ -103,6 +103,7 @@ def test_the_order_is_a_fair_coin_of_the_pair_alone():
 def test_a_long_context_loses_its_oldest_turns_and_then_its_beginning(chat):
     a, b = "Madrid is the capital.", "Rome is the capital."
     whole = ab.fit(chat, PROMPT, a, b, max_length=999)
+    assert whole is not None
     assert not whole.truncated
     assert whole.ids == chat.prompt_ids(ab.question(PROMPT, a, b))
     seen = set()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.intervals import accuracy_interval, bootstrap_mean, grouped_mean, paired_difference
+from pipeline.intervals import accuracy_interval, bootstrap_mean, paired_difference, weighted_accuracy
 
 
 def test_the_wilson_interval_matches_a_published_value():
@@ -53,5 +53,13 @@ def test_a_pairing_of_unequal_lengths_is_our_mistake():
         paired_difference([1.0], [1.0, 2.0], 1)
 
 
-def test_groups_count_by_their_weight_and_not_by_their_rows():
-    assert grouped_mean([[1.0] * 10, [0.0] * 90], [3.0, 1.0], 1).mean == 0.75
+def test_parts_count_by_their_weight_and_not_by_their_rows():
+    whole = weighted_accuracy([accuracy_interval(10, 10), accuracy_interval(0, 90)], [3.0, 1.0])
+    assert whole.mean == 0.75
+
+
+def test_a_single_part_keeps_its_interval_and_equal_parts_narrow_it():
+    part = accuracy_interval(30, 60)
+    assert weighted_accuracy([part], [5.0]) == pytest.approx(part)
+    both = weighted_accuracy([part, part], [1.0, 1.0])
+    assert both.high - both.low == pytest.approx((part.high - part.low) / 2**0.5)

@@ -6,8 +6,7 @@ import polars as pl
 
 from pipeline import tables
 from pipeline.baselines import LONGER, longer_wins
-from pipeline.ids import seed_for
-from pipeline.intervals import Interval, bootstrap_mean
+from pipeline.intervals import Interval, accuracy_interval
 from pipeline.report.inputs import Folders, Recipe
 from pipeline.report.sections import SUBSETS, section_scores
 from pipeline.schemas import JUDGE_SETS, MIX, VERDICTS
@@ -65,14 +64,14 @@ def blind_verdicts(asked: pl.DataFrame, folders: Folders, recipe: Recipe) -> pl.
 
 
 def accuracy(rows: pl.DataFrame, judge: str, name: str, subset: str | None) -> Accuracy:
-    """The accuracy of the verdicts `rows`, a tie counting one half, with its bootstrap interval."""
+    """The accuracy of the verdicts `rows`, a tie counting one half, with its Wilson interval."""
     return Accuracy(
         judge=judge,
         set=name,
         subset=subset,
         pairs=rows.height,
         ties=rows.filter(pl.col("correct") == 0.5).height,
-        accuracy=bootstrap_mean(rows["correct"].to_numpy(), seed_for("judge", judge, name, subset)),
+        accuracy=accuracy_interval(float(rows["correct"].sum()), rows.height),
     )
 
 
@@ -98,5 +97,5 @@ def judge_facts(folders: Folders, recipe: Recipe) -> JudgeFacts:
             for (subset,), rows in own.group_by("subset", maintain_order=True):
                 accuracies.append(accuracy(rows, judge, name, str(subset)))
             if SUBSETS & set(own["subset"]):
-                sections.setdefault(name, {})[judge] = section_scores(own, judge)
+                sections.setdefault(name, {})[judge] = section_scores(own)
     return JudgeFacts(judges=judges, sets=sets, accuracies=accuracies, sections=sections)

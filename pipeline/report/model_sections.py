@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline import figures
 from pipeline.baselines import LONGER
 from pipeline.intervals import Interval
@@ -86,9 +88,7 @@ def section_grid(name: str, judges: JudgeFacts) -> Grid:
         "upstream (XSTest 154 should refuse, 250 should respond; PRM Math 447). The last column weighs PRM "
         "Math as 984, as the leaderboard does."
     )
-    return Grid(
-        f"Sections of {name}, accuracy in % (95% bootstrap interval)", ["Judge", *SCORED], rows, note=note
-    )
+    return Grid(f"Sections of {name}, accuracy in % (95% interval)", ["Judge", *SCORED], rows, note=note)
 
 
 def whole_grid(name: str, accuracies: list[Accuracy]) -> Grid:
@@ -252,29 +252,45 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
     return Grid("At what cost", columns, rows, marked=best_row(policies, best), note=note)
 
 
-def verdict_grid(verdict: dict[str, Any]) -> Grid:
+def verdict_grid(found: Findings) -> Grid:
     """The figures on which the choice rests."""
-    table = verdict["policies"]
-    keys = list(dict.fromkeys(key for figures_of in table.values() for key in sorted(figures_of)))
-    rows = [[name, *(number(one.get(key)) for key in keys)] for name, one in table.items()]
-    marked = list(table).index(verdict["best"]) if verdict["best"] in table else None
-    return Grid(
-        "What the rule saw", ["Policy", *(key.replace("_", " ") for key in keys)], rows, marked=marked
-    )
-
-
-def release_grid(release: dict[str, Any]) -> Grid:
-    """The released pairs, per iteration and all."""
+    table, best = found.verdict["policies"], found.verdict["best"]
+    names = [name for name in found.recipe.policies if name in table]
     rows = [
         [
             name,
-            count(one["rows"]),
-            count(one["prompts"]),
-            number(one["chosen_words"], 1),
-            number(one["rejected_words"], 1),
-            share(one["longer_wins_words"]),
+            spread(Interval(*(table[name][key] for key in ("reward", "low", "high")))),
+            gain_cell(name, table[name]),
+            number(table[name].get("length"), 1),
         ]
-        for name, one in [*sorted(release["iterations"].items()), ("all", release["all"])]
+        for name in names
+    ]
+    marked = names.index(best) if best in names else None
+    columns = ["Policy", "Score (95% interval)", "Gain over t0 (95% interval)", "Tokens"]
+    return Grid("What the rule saw", columns, rows, marked=marked)
+
+
+def gain_cell(name: str, figures_of: dict[str, Any]) -> str | Markup:
+    """The gain of a policy over pi_0, which has none over itself."""
+    keys = ("gain", "gain_low", "gain_high")
+    known = name != PI0 and all(key in figures_of for key in keys)
+    return spread(Interval(*(figures_of[key] for key in keys))) if known else NONE
+
+
+def release_grid(found: Findings) -> Grid:
+    """The released pairs, per iteration and all."""
+    by_name = found.release["iterations"] | {"all": found.release["all"]}
+    rows = [
+        [
+            name,
+            count(by_name[name]["rows"]),
+            count(by_name[name]["prompts"]),
+            number(by_name[name]["chosen_words"], 1),
+            number(by_name[name]["rejected_words"], 1),
+            share(by_name[name]["longer_wins_words"]),
+        ]
+        for name in (*found.recipe.iterations, "all")
+        if name in by_name
     ]
     columns = ["Iteration", "Pairs", "Prompts", "Chosen words", "Rejected words", "Longer wins"]
     return Grid("Pairs ready to publish", columns, rows)

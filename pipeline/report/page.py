@@ -62,8 +62,8 @@ def context(found: Findings) -> dict[str, Any]:
         "iterations": [model_sections.iteration_view(one, found) for one in found.iterations],
         "policies": model_sections.policy_view(found),
         "verdict": found.verdict,
-        "verdict_grid": model_sections.verdict_grid(found.verdict),
-        "release": model_sections.release_grid(found.release),
+        "verdict_grid": model_sections.verdict_grid(found),
+        "release": model_sections.release_grid(found),
         "commands": COMMANDS,
     }
 

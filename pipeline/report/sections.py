@@ -11,8 +11,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from pipeline.ids import seed_for
-from pipeline.intervals import Interval, grouped_mean
+from pipeline.intervals import Interval, accuracy_interval, weighted_accuracy
 
 SECTIONS: Mapping[str, Mapping[str, int]] = {
     "Chat": {
@@ -53,16 +52,13 @@ SCORED = SECTIONS | {LEADERBOARD: {**SECTIONS["Reasoning"], "math-prm": 984}}
 SUBSETS = frozenset(subset for section in SECTIONS.values() for subset in section)
 
 
-def section_scores(verdicts: pl.DataFrame, judge: str) -> dict[str, Interval]:
-    """The score of a judge in each section of which `verdicts` (subset, pair_id, correct) has a subset."""
-    by_subset = {
-        subset: rows["correct"].to_numpy()
-        for (subset,), rows in verdicts.sort("subset", "pair_id").group_by("subset", maintain_order=True)
-    }
+def section_scores(verdicts: pl.DataFrame) -> dict[str, Interval]:
+    """A judge's score in each section of which `verdicts` (subset, pair_id, correct) has a subset."""
+    totals = verdicts.group_by("subset").agg(right=pl.col("correct").sum(), pairs=pl.len())
+    by_subset = {subset: accuracy_interval(right, pairs) for subset, right, pairs in totals.iter_rows()}
     scores = {}
     for section, weights in SCORED.items():
-        present = [subset for subset in weights if subset in by_subset]
-        if present:
-            groups, counts = [by_subset[s] for s in present], [float(weights[s]) for s in present]
-            scores[section] = grouped_mean(groups, counts, seed_for("section", judge, section))
+        if present := [subset for subset in weights if subset in by_subset]:
+            parts, counts = [by_subset[name] for name in present], [weights[name] for name in present]
+            scores[section] = weighted_accuracy(parts, counts)
     return scores

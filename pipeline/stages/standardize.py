@@ -142,8 +142,8 @@ def demand_sound(name: str, source: Source, rows: int, drops: pl.DataFrame) -> N
     file, row, reason, detail = bad.select("file", "row", "reason", "detail").row(0)
     raise UserError(
         f"sources.{name}: expected at most {source.max_bad_fraction:.0%} unreadable rows, found "
-        f"{bad.height} of {rows}; first: {file} row {row}: {reason} ({detail}); check that the adapter {source.adapter} fits "
-        f"these files, or raise sources.{name}.max_bad_fraction"
+        f"{bad.height} of {rows}; first: {file} row {row}: {reason} ({detail}); check that "
+        f"the adapter {source.adapter} fits these files, or raise sources.{name}.max_bad_fraction"
     )
 
 

@@ -1,4 +1,4 @@
-"""The adapters on real upstream rows: counts that the files' own notes state, or that a plain reading of them gives."""
+"""The adapters on real upstream rows: counts from their notes, or from a plain reading."""
 
 import gzip
 import json
@@ -48,11 +48,8 @@ def make(shared_data, tmp_path):
 
 def raw(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON or JSON lines file, by the plainest reading."""
-    text = (
-        gzip.open(path, "rt", encoding="utf-8").read()
-        if path.suffix == ".gz"
-        else path.read_text(encoding="utf-8")
-    )
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     return (
         json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.split("\n") if line]
     )

@@ -122,7 +122,7 @@ def test_judges_stand_beside_longer_wins(figures, page):
     assert figures["judges"]["main"]["bt"]["mean"] == 1.0
     assert figures["judges"]["main"]["longer wins"]["mean"] == 0.5
     assert figures["judges"]["bench"]["longer wins"]["mean"] == 0.5  # right in math, wrong in code
-    row = grid(page, "Sections of bench, accuracy in % (95% bootstrap interval)")[0]
+    row = grid(page, "Sections of bench, accuracy in % (95% interval)")[0]
     assert row[:4] == ["Bradley-Terry reward model", "\u2013", "\u2013", "\u2013"]
     assert row[4].startswith("73.2 ")  # 447 / (447 + 164): only the subsets that are here count
     assert row[5].startswith("85.7 ")  # 984 / (984 + 164)
@@ -132,7 +132,7 @@ def test_safety_weighs_xstest_by_its_rows_upstream():
     correct = {"xstest-should-refuse": [1.0] * 3, "xstest-should-respond": [0.0] * 9}
     rows = [(name, f"{name}{i}", value) for name, values in correct.items() for i, value in enumerate(values)]
     frame = pl.DataFrame(rows, schema=["subset", "pair_id", "correct"], orient="row")
-    scores = section_scores(frame, "bt")
+    scores = section_scores(frame)
     assert scores["Safety"].mean == pytest.approx(154 / (154 + 250))
     assert LEADERBOARD not in scores
 
