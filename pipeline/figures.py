@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
+from pipeline.intervals import Interval
+
 Point = tuple[float, float]
 
 
@@ -197,18 +199,15 @@ def curve(points: Sequence[Point], title: str) -> Markup:
     return svg(left + width, top + tall + 20, title, body)
 
 
-def whiskers(
-    rows: Sequence[tuple[str, float, float, float]], title: str, reference: float | None = None
-) -> Markup:
-    """A dot and an interval per (name, mean, low, high), on one axis; the dashed line is `reference`."""
+def whiskers(rows: Sequence[tuple[str, Interval]], title: str, reference: float | None = None) -> Markup:
+    """A dot and its interval per name, on one axis; the dashed line is `reference`."""
     left, width, step = 110.0, 250.0, 24.0
-    known = [row for row in rows if all(map(math.isfinite, row[1:]))]
+    known = [row for row in rows if all(map(math.isfinite, row[1]))]
     body = [text(0, 12, title, "head")]
     if not known:
         return svg(left + width, 40, title, [*body, text(0, 32, "not measured", "axis")])
-    ends = [end for _, _, low, high in known for end in (low, high)] + (
-        [] if reference is None else [reference]
-    )
+    ends = [end for _, interval in known for end in interval]
+    ends += [] if reference is None else [reference]
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
 
@@ -219,7 +218,7 @@ def whiskers(
     if reference is not None:
         body.append(line(place(reference), 22, place(reference), foot, "mark"))
         body.append(text(left + width / 2, foot + 14, f"dashed: {short(reference)}", "axis", "middle"))
-    for i, (name, mean, start, end) in enumerate(known):
+    for i, (name, (mean, start, end)) in enumerate(known):
         y = 36 + step * i
         hint = f"{name}: {short(mean)}, 95% interval {short(start)} to {short(end)}"
         body += [

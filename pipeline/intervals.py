@@ -22,6 +22,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def times(self, factor: float) -> "Interval":
+        """The same in another unit, such as percent."""
+        return Interval(factor * self.mean, factor * self.low, factor * self.high)
+
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 

@@ -50,7 +50,7 @@ def packing_facts(folders: Folders) -> PackingFacts:
         documents=pl.col("seq_lengths").list.len().cast(pl.Int64),
         trained=pl.col("labels").list.eval(pl.element() != -100).list.sum().cast(pl.Int64),
     )
-    tokens, longest = int(sizes["tokens"].sum()), int(sizes["tokens"].max() or 0)
+    tokens, longest = int(sizes["tokens"].sum()), max(sizes["tokens"].to_list(), default=0)
     return PackingFacts(
         blocks=blocks.height,
         documents=int(sizes["documents"].sum()),

@@ -56,7 +56,7 @@ def spread(interval: Interval, digits: int = 3) -> str | Markup:
 
 def percent(interval: Interval) -> str | Markup:
     """A share with its interval, in percent."""
-    return spread(Interval(*(100 * value for value in interval)), 1)
+    return spread(interval.times(100), 1)
 
 
 def rounded(values: object) -> object:

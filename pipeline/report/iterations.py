@@ -76,7 +76,7 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
         name=name,
         candidates=candidates.height,
         prompts=candidates["prompt_id"].n_unique(),
-        per_prompt=int(extremes["n"].max() or 0),
+        per_prompt=max(extremes["n"].to_list(), default=0),
         tokens=mean(candidates["tokens"]),
         unfinished=mean((candidates["finish_reason"] == "length").cast(pl.Float64)),
         rewards=scored["score"].to_numpy(),

@@ -53,14 +53,12 @@ def judge_view(judges: JudgeFacts) -> list[dict[str, Any]]:
     for name in judges.sets:
         own = [one for one in judges.accuracies if one.set == name]
         whole = [one for one in own if one.subset is None]
-        intervals = [(one.judge, *(100 * value for value in one.accuracy)) for one in whole]
+        shown = [(short_title(one.judge), one.accuracy.times(100)) for one in whole]
         views.append(
             {
                 "name": name,
                 "sections": section_grid(name, judges) if name in judges.sections else None,
-                "figure": figures.whiskers(
-                    [(short_title(judge), *ends) for judge, *ends in intervals], "Accuracy, %", reference=50.0
-                ),
+                "figure": figures.whiskers(shown, "Accuracy, %", reference=50.0),
                 "whole": whole_grid(name, whole),
                 "subsets": subset_grid(name, own),
             }
@@ -170,17 +168,19 @@ def policy_view(found: Findings) -> dict[str, Any]:
     """The policies beside each other."""
     bounds = {one.name: (best_of_n_bound(one.per_prompt), one.per_prompt) for one in found.iterations}
 
-    def ends(measure: str, scale: float = 1.0) -> list[tuple[str, float, float, float]]:
-        intervals: list[tuple[str, Interval]] = [(one.name, getattr(one, measure)) for one in found.policies]
-        return [(name, *(scale * value for value in interval)) for name, interval in intervals]
-
-    pi0 = next((one for one in found.policies if one.name == PI0), None)
+    every = found.policies
+    pi0 = next((one for one in every if one.name == PI0), None)
+    drawn = (
+        ("Mean reward", [one.reward for one in every], pi0.reward.mean if pi0 else None),
+        ("Win rate against t0, %", [one.win.times(100) for one in every], 50.0),
+        ("Length in tokens", [one.length for one in every], pi0.length.mean if pi0 else None),
+        ("KL to t0, nats", [one.kl for one in every], 0.0),
+    )
+    names = [one.name for one in every]
     return {
         "figures": [
-            figures.whiskers(ends("reward"), "Mean reward", pi0.reward.mean if pi0 else None),
-            figures.whiskers(ends("win", 100), "Win rate against t0, %", 50.0),
-            figures.whiskers(ends("length"), "Length in tokens", pi0.length.mean if pi0 else None),
-            figures.whiskers(ends("kl"), "KL to t0, nats", 0.0),
+            figures.whiskers(list(zip(names, intervals, strict=True)), title, reference)
+            for title, intervals, reference in drawn
         ],
         "quality": quality_grid(found.policies, found.verdict["best"]),
         "cost": cost_grid(found.policies, bounds, found.verdict["best"]),

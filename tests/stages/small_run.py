@@ -103,7 +103,7 @@ def write_mix(folder: Path) -> list[str]:
         ("other", "tie", None),
     ]
     close(folder, "mix@main", "pairs", 5, *drops)
-    return [row["pair_id"] for row in test]
+    return [str(row["pair_id"]) for row in test]
 
 
 def verdict(judge: str, name: str, subset: str, identity: str, correct: float) -> dict[str, object]:
