@@ -20,7 +20,7 @@ from pipeline.doctor import examine
 from pipeline.errors import UserError
 from pipeline.params import PARAMS_FILE, load
 from pipeline.publishing import gather, upload, write_folder
-from pipeline.sources import Source
+from pipeline.source_params import Source
 
 SOURCE_KEYS = ("adapter", "kind", "origin", "licence", "redistributable")
 

@@ -1,4 +1,4 @@
-"""Duplicates: equal ids, and near-duplicate texts by MinHash, LSH and an exact check.
+"""Near-duplicate texts by MinHash, LSH and an exact check.
 
 A text is the set of its word n-grams (`shingle` words each; a shorter text is one shingle). Two texts are
 near-duplicates where the Jaccard similarity of their sets reaches `threshold`; clusters are the connected
@@ -6,16 +6,16 @@ components of that relation. Candidates come from MinHash sketches cut into LSH 
 is checked by its exact similarity (of 40-bit shingle hashes), so the result has no false positive; a pair
 exactly at the threshold is missed with probability below MISS.
 
-In numpy, not datasketch: that hashes shingle by shingle in Python (some hundred texts a second), and
-seeds its permutations from a library's random generator. The sketch is Dahlgaard, Knudsen and Thorup's
-"Fast Similarity Sketching" (FOCS 2017): as accurate as classic MinHash, but a shingle is hashed about once,
-not once for each of the 64 slots. All hashing is our own arithmetic (`words.py`), so clusters depend on
-nothing but the texts: not on row order, library version or machine.
+In numpy, not datasketch: that library hashes text by text and shingle by shingle in Python, and takes its
+permutations from a random generator of another library. The sketch is Dahlgaard, Knudsen and Thorup's "Fast
+Similarity Sketching" (FOCS 2017): as accurate as classic MinHash, but a shingle of a long text is hashed a
+few times, not once for each of the 64 slots. Buckets of more than CROWD texts, which prompts on one template
+make without being near, are searched by their rare shingles instead of pair by pair. All hashing is our own
+arithmetic (`words.py`): clusters depend on nothing but the texts, not on row order, version or machine.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -23,7 +23,8 @@ import polars as pl
 from pydantic import Field
 
 from pipeline.params import Params
-from pipeline.words import blocks, mix, words
+from pipeline.shingles import distinct, shingle_sets, shingles, similarity
+from pipeline.words import blocks, mix
 
 SLOTS = 64
 """Minima per sketch: a power of two, because the top bits of a hash choose the slot."""
@@ -31,10 +32,6 @@ SLOT_SHIFT = np.uint64(64 - (SLOTS.bit_length() - 1))
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 MISS = 0.01
 """Accepted probability of missing a pair whose similarity is exactly the threshold."""
-HASH_BITS = np.uint64(40)
-HASH_MASK = np.uint64((1 << 40) - 1)
-BATCH_SHINGLES = 1 << 22
-"""Shingles compared at once: bounds memory, not the result."""
 CROWD = 64
 """From more texts than this in a bucket, candidates must share a rare shingle too."""
 PENDING_PAIRS = 1 << 24
@@ -71,7 +68,8 @@ def components_of(texts: pl.Series, settings: NearDedup) -> np.ndarray:
     positions = np.arange(len(texts))
     label = np.where(whole == 0, positions, first[same_as])
     members = np.flatnonzero((label == positions) & (whole != 0))
-    buckets = [Buckets.of(members, bands[members, band]) for band in range(bands.shape[1])]
+    everyone = np.ones(members.size, dtype=bool)
+    buckets = [Buckets.of(members, bands[members, band], everyone) for band in range(bands.shape[1])]
     # Neighbours in a bucket first: they join a large cluster in linear time, and most buckets are then done.
     link(label, adjacent_pairs(buckets), texts, settings)
     mixed = [bucket.mixed(label) for bucket in buckets]
@@ -123,19 +121,6 @@ def band_rows(threshold: float) -> int:
     return rows
 
 
-def shingles(texts: pl.Series, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All shingles in the order of the texts: (hashes, position of the text of each, number in each text)."""
-    found = words(texts)
-    values, first = found.windows(length)
-    owner = np.repeat(np.arange(len(texts)), found.counts)[first]
-    for short in range(1, length):
-        at = np.flatnonzero(found.counts == short)
-        values = np.concatenate([values, found.at(found.offsets[at], short)])
-        owner = np.concatenate([owner, at])
-    order = np.argsort(owner, kind="stable")
-    return values[order], owner[order], np.bincount(owner, minlength=len(texts))
-
-
 def similarity_sketch(values: np.ndarray, owner: np.ndarray, texts: int) -> np.ndarray:
     """Fast Similarity Sketch: (texts, SLOTS) minima; two texts agree in a slot with probability Jaccard.
 
@@ -161,21 +146,22 @@ def similarity_sketch(values: np.ndarray, owner: np.ndarray, texts: int) -> np.n
 
 @dataclass(frozen=True)
 class Buckets:
-    """Texts that share a key; sorted by key, then position."""
+    """Texts that share a key; sorted by key, leaders first. Every candidate pair has a leader."""
 
     members: np.ndarray
     keys: np.ndarray
+    leads: np.ndarray
 
     @classmethod
-    def of(cls, members: np.ndarray, keys: np.ndarray) -> Self:
+    def of(cls, members: np.ndarray, keys: np.ndarray, leads: np.ndarray) -> Self:
         """The buckets of two texts or more."""
-        order = np.lexsort((members, keys))
-        found = cls(members[order], keys[order])
+        order = np.lexsort((members, ~leads, keys))
+        found = cls(members[order], keys[order], leads[order])
         return found.where(found.sizes() > 1)
 
     def where(self, chosen: np.ndarray) -> Self:
         """The chosen entries."""
-        return replace(self, members=self.members[chosen], keys=self.keys[chosen])
+        return replace(self, members=self.members[chosen], keys=self.keys[chosen], leads=self.leads[chosen])
 
     def starts(self) -> np.ndarray:
         """The first entry of each bucket."""
@@ -205,11 +191,12 @@ class Buckets:
 
 
 def rare_shingles(texts: pl.Series, crowd: np.ndarray, settings: NearDedup) -> Buckets:
-    """The texts of `crowd` by each of their rarest shingles, so many that near texts share at least one.
+    """The texts of `crowd` by each of their rarest shingles, so many that near texts share one.
 
-    Prefix filtering (Bayardo, Ma and Srikant, WWW 2007): of n shingles in one fixed order, two texts of
-    similarity t share one of the first n - ceil(t n) + 1 of each. Prompts on one template crowd the LSH buckets
-    though they are not near, with all their pairs; by their rare shingles they are strangers.
+    Prefix filtering (Bayardo, Ma and Srikant, WWW 2007; Xiao et al., WWW 2008): of n shingles in one fixed
+    order, texts of similarity t share one of the first n - ceil(t n) + 1, and in the smaller text it is even
+    one of the first n - ceil(2 t / (1 + t) n) + 1: there it leads. Prompts on one template crowd the LSH
+    buckets though they are not near, with all their pairs; by their rare shingles they are strangers.
     """
     values, offsets = shingle_sets(texts.gather(crowd), settings.shingle)
     sizes = np.diff(offsets)
@@ -217,19 +204,26 @@ def rare_shingles(texts: pl.Series, crowd: np.ndarray, settings: NearDedup) -> B
     rarity = np.empty(count.size, dtype=np.uint64)
     rarity[np.argsort(count, kind="stable")] = np.arange(count.size, dtype=np.uint64)
     owner = np.repeat(np.arange(crowd.size), sizes)
-    ordered = np.sort((owner.astype(np.uint64) << np.uint64(32)) | rarity[code])
+    ordered = np.sort((owner.astype(np.uint64) << np.uint64(32)) | rarity[code]) & np.uint64(0xFFFFFFFF)
     place = np.arange(owner.size) - np.repeat(offsets[:-1], sizes)
-    # The product of floats may lie a little above the true one: a prefix one too long does no harm.
-    prefix = sizes - np.ceil(settings.threshold * sizes - 1e-9).astype(np.int64) + 1
-    leading = place < np.repeat(prefix, sizes)
-    return Buckets.of(crowd[owner[leading]], ordered[leading] & np.uint64(0xFFFFFFFF))
+    among, leads = (
+        place < np.repeat(prefix(sizes, part), sizes)
+        for part in (settings.threshold, 2 * settings.threshold / (1 + settings.threshold))
+    )
+    return Buckets.of(crowd[owner[among]], ordered[among], leads[among])
+
+
+def prefix(sizes: np.ndarray, part: float) -> np.ndarray:
+    """How many shingles of each text can be looked at before fewer than `part` of them are left."""
+    # A product of floats may lie a little above the true one: a prefix one too long does no harm.
+    return sizes - np.ceil(part * sizes - 1e-9).astype(np.int64) + 1
 
 
 def adjacent_pairs(buckets: list[Buckets]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Candidates next to each other in a bucket."""
     found = [np.empty(0, dtype=np.uint64)]
     for bucket in buckets:
-        same = np.flatnonzero(bucket.keys[1:] == bucket.keys[:-1])
+        same = np.flatnonzero((bucket.keys[1:] == bucket.keys[:-1]) & bucket.leads[:-1])
         found.append(pack(bucket.members[same], bucket.members[same + 1]))
     yield unpack(found)
 
@@ -238,7 +232,7 @@ def remaining_pairs(buckets: list[Buckets], label: np.ndarray) -> Iterator[tuple
     """All other candidates whose texts are not in one component yet; reads `label` as it changes."""
     found, held = [np.empty(0, dtype=np.uint64)], 0
     for bucket in buckets:
-        at, gap = np.arange(bucket.keys.size), 2
+        at, gap = np.flatnonzero(bucket.leads), 2
         while (at := within(at, gap, bucket.keys)).size:
             left, right = bucket.members[at], bucket.members[at + gap]
             apart = label[left] != label[right]
@@ -269,12 +263,6 @@ def unpack(packed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
-def distinct(values: np.ndarray) -> np.ndarray:
-    """The distinct values in rising order; np.unique hashes first, which is slower here."""
-    ordered = np.sort(values)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: ordered.size]]
-
-
 def join(label: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
     """Join the components of `left[i]` and `right[i]` in `label`, which stays the lowest position of each."""
     while (label[left] != label[right]).any():
@@ -282,40 +270,3 @@ def join(label: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
         np.minimum.at(label, high, low)
         while (label[label] != label).any():
             label[:] = label[label]
-
-
-def similarity(texts: pl.Series, left: np.ndarray, right: np.ndarray, shingle: int) -> np.ndarray:
-    """The exact Jaccard similarity of texts left[i] and right[i]; 0 where neither has a word."""
-    used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
-    values, offsets = shingle_sets(texts.gather(used), shingle)
-    one, two = place[: left.size], place[left.size :]
-    sizes = np.diff(offsets)
-    total = sizes[one] + sizes[two]
-    common = np.zeros(left.size, dtype=np.int64)
-    batch = np.cumsum(total) // BATCH_SHINGLES
-    cuts = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), left.size]
-    for start, stop in pairwise(cuts):
-        common[start:stop] = overlaps(values, offsets, one[start:stop], two[start:stop])
-    return common / np.maximum(total - common, 1)
-
-
-def shingle_sets(texts: pl.Series, shingle: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct shingles of each text, 40 bits of each, text after text; and the offsets of the texts."""
-    found = [np.empty(0, dtype=np.uint64)]
-    for start, block in blocks(texts):
-        values, owner, _ = shingles(block, shingle)
-        found.append(distinct(((owner + start).astype(np.uint64) << HASH_BITS) | (values & HASH_MASK)))
-    keys = np.concatenate(found)
-    counts = np.bincount((keys >> HASH_BITS).astype(np.int64), minlength=len(texts))
-    return keys & HASH_MASK, np.concatenate([[0], np.cumsum(counts)])
-
-
-def overlaps(values: np.ndarray, offsets: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """How many values texts one[i] and two[i] have in common."""
-    texts, pair = np.concatenate([one, two]), np.tile(np.arange(one.size), 2)
-    sizes = offsets[texts + 1] - offsets[texts]
-    owner = np.repeat(pair, sizes)
-    ends = np.cumsum(sizes)
-    at = np.arange(owner.size) + np.repeat(offsets[texts] - (ends - sizes), sizes)
-    keys = np.sort((owner.astype(np.uint64) << HASH_BITS) | values[at])
-    return np.bincount((keys[1:][keys[1:] == keys[:-1]] >> HASH_BITS).astype(np.int64), minlength=one.size)

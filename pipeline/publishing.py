@@ -29,7 +29,7 @@ from pipeline.params import PARAMS_FILE, load
 from pipeline.provenance import Step, provenance, read_lock, step
 from pipeline.released import RELEASED, with_origin
 from pipeline.schemas import MIX, PAIRS, SLICE
-from pipeline.sources import Source
+from pipeline.source_params import Source
 from pipeline.tables import Table
 
 log = logging.getLogger(__name__)

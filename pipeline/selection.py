@@ -10,12 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import dedup, splits, tables
+from pipeline import splits, tables
 from pipeline.decontamination import Decontaminate, matches
 from pipeline.dedup import NearDedup
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger, counts_of
 from pipeline.schemas import BENCHMARKS, KINDS, LEDGER, ORIGIN_KEY
+from pipeline.shingles import similarity
 
 EXACT = "exact duplicate"
 NEAR = "near-duplicate"
@@ -127,7 +128,7 @@ def drop_near(
     frame = rows.with_columns(text=text, place=pl.int_range(pl.len()))
     frame = frame.with_columns(kept_place=pl.col("place").first().over(group), near=WHERE.first().over(group))
     again = frame.filter(pl.col("kept_place") != pl.col("place"))
-    alike = dedup.similarity(
+    alike = similarity(
         frame["text"], again["place"].to_numpy(), again["kept_place"].to_numpy(), settings.shingle
     )
     measured = again.select("place", alike=pl.Series(alike, dtype=pl.Float64))

@@ -1,6 +1,7 @@
 """Near-duplicate clusters against a plain, slow definition."""
 
 import random
+import time
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup import SLOTS, NearDedup, band_rows, clusters, similarity, similarity_sketch, sketches
+from pipeline.dedup import CROWD, SLOTS, NearDedup, band_rows, clusters, similarity_sketch, sketches
 from pipeline.ids import content_id
 
 PAIRWISE = NearDedup(threshold=0.7, shingle=2)
@@ -81,14 +82,6 @@ def test_clusters_do_not_depend_on_order_and_only_join_what_is_near(texts, shing
             assert max(jaccard(text, fellow, shingle) for fellow in fellows) >= how.threshold
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(TEXT, min_size=2, max_size=8), st.integers(1, 4))
-def test_similarity_is_the_jaccard_of_the_shingle_sets(texts, shingle):
-    left, right = np.triu_indices(len(texts), 1)
-    expected = [jaccard(texts[i], texts[j], shingle) for i, j in zip(left, right, strict=True)]
-    assert similarity(pl.Series(texts), left, right, shingle).tolist() == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("length", [3, 20, 200])
 def test_slots_of_the_sketch_agree_as_often_as_jaccard(length):
     """Mean over 300 pairs of similarity 1/3."""
@@ -125,3 +118,39 @@ def test_a_thousand_copies_cost_no_pairs_and_the_band_keys_are_those_of_the_text
     assert len(set(whole.tolist())) == 2
     assert (bands[0] == bands[999]).all()
     assert (sketches(texts[1000:], PAIRWISE)[1][0] == bands[1000]).all()
+
+
+@pytest.mark.parametrize("own", [4, 9, 12, 30])
+def test_prompts_on_one_template_join_exactly_where_they_are_near(own):
+    """More texts than CROWD in a bucket; lengths differ, so some are near and some are not."""
+    template = sentence(1, 40)
+    texts = [" ".join([*template, *sentence(seed, own + seed % 5)]) for seed in range(100, 260)]
+    assert len(texts) > 2 * CROWD
+    near = {
+        frozenset((a, b))
+        for i, a in enumerate(texts)
+        for b in texts[:i]
+        if jaccard(a, b, 2) >= PAIRWISE.threshold
+    }
+    parent = {text: text for text in texts}
+
+    def root(text: str) -> str:
+        return text if parent[text] == text else root(parent[text])
+
+    for one, two in map(tuple, near):
+        parent[root(one)] = root(two)
+    found = cluster_of(texts)
+    for one in texts:
+        assert {t for t in texts if found[content_id(t)] == found[content_id(one)]} == {
+            t for t in texts if root(t) == root(one)
+        }
+
+
+def test_thousands_of_prompts_on_one_template_are_not_compared_pair_by_pair():
+    """All pairs of 4,000 texts would take minutes; the time limit of a test run would break."""
+    template = sentence(1, 40)
+    texts = [" ".join([*template, *sentence(seed, 11)]) for seed in range(100, 4100)]
+    assert 0.5 < jaccard(texts[0], texts[1], 2) < PAIRWISE.threshold
+    before = time.process_time()
+    assert len(set(cluster_of(texts).values())) == 4000
+    assert time.process_time() - before < 10

@@ -4,65 +4,15 @@ A module has KIND (which table it feeds), Rules (its pair rules, every one a par
 function `items(rows, rules)`. To add a source, write such a module; nothing registers it.
 """
 
-import re
 from collections.abc import Iterable
 from importlib import import_module
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
-
-from pydantic import Field, field_validator
+from pathlib import Path
+from typing import Any, Protocol
 
 from pipeline.errors import UserError
 from pipeline.items import Items
 from pipeline.params import Params
 from pipeline.raw import RawRow
-
-ORIGIN = re.compile(r"(path|env):[^:]+|hub:[^/@:]+/[^/@:]+@[^@:]+")
-
-
-class RawFile(Params):
-    """One raw file of a source."""
-
-    path: str
-    """Below the folder or repository that `origin` names."""
-    sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the file; null only for a Hub origin, whose revision pins it."""
-
-    @field_validator("path")
-    @classmethod
-    def stays_below(cls, path: str) -> str:
-        """A relative path that does not leave its folder."""
-        parts = PurePosixPath(path)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise ValueError(f"expected a path below the origin, found {path!r}")
-        return path
-
-
-class Source(Params):
-    """The section `sources.<name>` of params.yaml."""
-
-    adapter: str
-    """Module below pipeline/sources."""
-    kind: Literal["preferences", "demonstrations", "prompts", "benchmarks", "judge_sets"]
-    origin: str
-    """`path:<folder>` in the project, `env:<folder>` below $PAIRMILL_DATA, or `hub:<org>/<name>@<commit>`."""
-    files: tuple[RawFile, ...] = Field(min_length=1)
-    licence: str
-    redistributable: bool
-    rules: dict[str, Any]
-    """The adapter's own rules; its `Rules` class checks them."""
-    max_bad_fraction: float = Field(ge=0, le=1)
-    """A source with a larger part of unreadable or misshapen raw rows stops."""
-
-    @field_validator("origin")
-    @classmethod
-    def is_origin(cls, origin: str) -> str:
-        """One of the three forms."""
-        if not ORIGIN.fullmatch(origin):
-            raise ValueError(
-                f"expected path:<folder>, env:<folder> or hub:<org>/<name>@<commit>, not {origin!r}"
-            )
-        return origin
 
 
 class Adapter(Protocol):

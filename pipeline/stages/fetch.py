@@ -28,7 +28,7 @@ from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.ids import digest_file
 from pipeline.params import load
-from pipeline.sources import RawFile, Source
+from pipeline.source_params import RawFile, Source
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,11 @@ def locator(name: str, origin: str) -> Callable[[RawFile], Path]:
                     f"params.yaml: sources.{name}.origin: expected a commit of 40 hex digits after @, found "
                     f"{revision!r}; a branch or tag can move: take the commit from "
                     f"https://huggingface.co/datasets/{repository}/commits/main"
+                )
+            if set(revision) == {"0"}:
+                raise UserError(
+                    f"params.yaml: sources.{name}.origin: expected the commit to read {repository} at, found zeros; "
+                    f"choose one on the set's page on the Hub and put it after the @"
                 )
             return lambda file: downloaded(name, repository, revision, file.path)
         case "env":

@@ -73,11 +73,11 @@ def check(recipe: Mapping[str, Any]) -> None:
 
 def check_sources(sources: Mapping[str, Any]) -> None:
     """Each source has a known adapter of its declared kind and valid rules; each kind has a source."""
-    source_class = imported("pipeline.sources:Source")
+    source_class = imported("pipeline.source_params:Source")
     for name, body in sources.items():
         source = parse(f"sources.{name}", source_class, body)
         adapter = adapter_module(name, source.adapter)
-        if adapter.KIND != source.kind:
+        if source.kind != adapter.KIND:
             raise UserError(
                 f"params.yaml: sources.{name}.kind: expected {adapter.KIND}, which is what the adapter "
                 f"{source.adapter} makes, found {source.kind}"

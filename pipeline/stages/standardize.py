@@ -24,7 +24,8 @@ from pipeline.ledger import Ledger
 from pipeline.params import load, parse
 from pipeline.raw import RawRow
 from pipeline.schemas import KINDS
-from pipeline.sources import Source, adapter
+from pipeline.source_params import Source
+from pipeline.sources import adapter
 from pipeline.validity import REASONS
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline.params import parse
-from pipeline.sources import Source
+from pipeline.source_params import Source
 from pipeline.stages.standardize import standardize
 
 AGREE = {"scores_must_agree": True, "min_margin": None}

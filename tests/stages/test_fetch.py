@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.params import parse
-from pipeline.sources import Source
+from pipeline.source_params import Source
 from pipeline.stages.fetch import fetch
 from tests.hub_server import hub_server
 

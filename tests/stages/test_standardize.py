@@ -15,7 +15,7 @@ from pipeline.ids import pair_id, prompt_id
 from pipeline.ledger import counts_of
 from pipeline.params import parse
 from pipeline.schemas import LEDGER, PREFERENCES
-from pipeline.sources import Source
+from pipeline.source_params import Source
 from pipeline.stages import standardize as stage
 from pipeline.stages.standardize import standardize
 
