@@ -63,6 +63,8 @@ def code_deps(name: str) -> list[str]:
         files |= set().union(*(closure(adapter) for adapter in named)) - {
             adapter for adapter in named if hasattr_kind(adapter)
         }
+    if name == "report":
+        files |= set((ROOT / "pipeline").glob("*.jinja"))
     return sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
