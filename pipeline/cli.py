@@ -3,6 +3,7 @@
     pairmill publish mixes/<name> --repo org/name      also iterations/<t>, release
     pairmill sources                                   the sources of params.yaml and their licences
     pairmill doctor                                    is this checkout fit to run?
+    pairmill costs                                     wall time and peak memory of each stage that ran here
 
 Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
 """
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("doctor", help="check params, pipeline, disk and base model")
     command.set_defaults(run=doctor)
+
+    command = commands.add_parser("costs", help="wall time and peak memory of each stage, as last run here")
+    command.set_defaults(run=costs)
     return root
 
 
@@ -85,6 +89,21 @@ def doctor(_: argparse.Namespace) -> int:
         good &= finding.good
         say(f"{'ok ' if finding.good else 'BAD'} {finding.name}: {finding.message}")
     return 0 if good else 1
+
+
+def costs(_: argparse.Namespace) -> int:
+    """One line per stage that ran here: seconds and peak resident memory in MiB; then the sums."""
+    records = edge.recorded()
+    if not records:
+        raise UserError("expected records of runs, found none in this checkout; make them with: dvc repro")
+    seconds = [float(record["seconds"]) for record in records.values()]
+    peaks = [int(record["peak_mib"]) for record in records.values()]
+    rows = [
+        [name, f"{spent:.1f}", str(peak)] for name, spent, peak in zip(records, seconds, peaks, strict=True)
+    ]
+    total = ["all stages", f"{sum(seconds):.1f}", str(max(peaks))]
+    say(*aligned([["stage", "seconds", "peak MiB"], *rows, total]))
+    return 0
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:

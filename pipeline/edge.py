@@ -58,6 +58,13 @@ def record(stage: str, seconds: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def recorded() -> dict[str, dict[str, float | str]]:
+    """The last record of each stage, in the order in which they first ran; empty where nothing ran here."""
+    path = execution().state / "runs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {(line := json.loads(text))["stage"]: line for text in lines}
+
+
 def arguments(*names: str) -> list[Path]:
     """The stage's command-line words, one per name; UserError says the usage."""
     words = sys.argv[1:]

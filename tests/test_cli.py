@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
-from pipeline import doctor
+from pipeline import doctor, edge
 from pipeline.cli import main
+from pipeline.execution import Execution
 from tests import published_project
 
 
@@ -94,3 +97,22 @@ def test_the_doctor_sees_a_base_model_that_is_not_the_recorded_one(project):
 def test_the_doctor_sees_a_full_disk(project, monkeypatch):
     monkeypatch.setattr(doctor, "MIN_FREE_GIB", 10**9)
     assert not findings()["disk"].good
+
+
+def test_costs_tell_the_last_run_of_each_stage_and_the_sums(tmp_path, monkeypatch, capsys):
+    runs = [("sft", 100.0, 900), ("judge@t1", 5.0, 300), ("sft", 60.25, 800)]
+    monkeypatch.setattr(edge, "execution", lambda: Execution(state=tmp_path))
+    monkeypatch.setattr(edge.time, "strftime", lambda *_: "2026-01-01T00:00:00Z")
+    for stage, seconds, peak in runs:
+        usage = SimpleNamespace(ru_maxrss=peak * 1024)
+        monkeypatch.setattr(edge.resource, "getrusage", lambda _, usage=usage: usage)
+        edge.record(stage, seconds)
+    assert run("costs") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["sft", "60.2", "800"], ["judge@t1", "5.0", "300"], ["all", "stages", "65.2", "800"]]
+
+
+def test_costs_without_any_run_say_how_to_make_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(edge, "execution", lambda: Execution(state=tmp_path))
+    assert run("costs") == 2
+    assert "dvc repro" in capsys.readouterr().err

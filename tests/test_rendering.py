@@ -1,0 +1,91 @@
+"""Token rows: answers are never cut, both answers follow one prompt, every row is kept or accounted for."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.chat import Chat
+from pipeline.engines.tiny_models import tiny_random
+from pipeline.ids import pair_id, prompt_id
+from pipeline.rendering import MIN_PROMPT, conversation_ids, fit, preference_ids, scored_ids
+
+ids = st.lists(st.integers(0, 500), min_size=1, max_size=60)
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory) -> Chat:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_random(folder, "smollm2")
+    return Chat.load(folder)
+
+
+def pair(question: str, good: str, bad: str) -> dict:
+    prompt = [{"role": "user", "content": question}]
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in (good, bad))
+    return {
+        "pair_id": pair_id(prompt, chosen, rejected),
+        "prompt_id": prompt_id(prompt),
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+    }
+
+
+@given(prompt=ids, answers=st.tuples(ids, ids), limit=st.integers(2, 120))
+def test_what_is_kept_fits_and_cuts_only_the_start_of_the_prompt(prompt, answers, limit):
+    kept, reason = fit(prompt, answers, max_length=limit, overflow="truncate_prompt")
+    if reason is None:
+        assert len(kept) + max(map(len, answers)) <= limit
+        assert prompt[len(prompt) - len(kept) :] == kept
+        assert len(kept) >= min(MIN_PROMPT, len(prompt))
+    else:
+        assert limit - max(map(len, answers)) < min(MIN_PROMPT, len(prompt))
+
+
+@given(prompt=ids, answers=st.tuples(ids, ids), limit=st.integers(2, 120))
+def test_drop_keeps_only_whole_rows(prompt, answers, limit):
+    kept, reason = fit(prompt, answers, max_length=limit, overflow="drop")
+    assert kept == prompt
+    assert (reason is None) == (len(prompt) + max(map(len, answers)) <= limit)
+
+
+def test_both_answers_end_their_turn_and_follow_the_same_prompt(chat):
+    rows = pl.DataFrame([pair("What is two and two?", "Four.", "Five, I think.")])
+    tokens, dropped = preference_ids(rows, chat, max_length=500, overflow="drop")
+    row = tokens.row(0, named=True)
+    assert row["prompt_ids"] == chat.prompt_ids(rows["prompt"][0])
+    assert row["chosen_ids"] == chat.response_ids("Four.")
+    assert {row["chosen_ids"][-1], row["rejected_ids"][-1]} == {chat.end_of_turn}
+    assert dropped.is_empty()
+
+
+def test_an_over_long_pair_is_dropped_with_its_length_and_the_limit(chat):
+    rows = pl.DataFrame([pair("Short?", "Yes.", "No."), pair("Long? " * 100, "Yes.", "No.")])
+    tokens, dropped = preference_ids(rows, chat, max_length=150, overflow="drop")
+    assert tokens.height == 1
+    line = dropped.row(0, named=True)
+    assert (line["reason"], line["threshold"]) == ("longer than the window", 150.0)
+    prompt = len(chat.prompt_ids(rows["prompt"][1]))
+    longest = max(len(chat.response_ids(text)) for text in ("Yes.", "No."))
+    assert line["value"] == prompt + longest
+
+
+def test_loss_is_on_every_assistant_turn_and_on_nothing_else(chat):
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Bye"},
+        {"role": "assistant", "content": "See you."},
+    ]
+    row = conversation_ids(pl.DataFrame({"id": ["a"], "messages": [messages]}), chat).row(0, named=True)
+    trained = [token for token in row["labels"] if token != -100]
+    assert trained == chat.response_ids("Hello.") + chat.response_ids("See you.")
+    assert all(label in (-100, token) for token, label in zip(row["input_ids"], row["labels"], strict=True))
+
+
+def test_a_scored_sequence_keeps_the_end_of_the_answer(chat):
+    prompt = [{"role": "user", "content": "Why? " * 50}]
+    whole = [*chat.prompt_ids(prompt), *chat.response_ids("Because.")]
+    assert scored_ids(chat, prompt, "Because.", max_length=40) == whole[-40:]
+    assert scored_ids(chat, prompt, "Because.", max_length=4000) == whole
