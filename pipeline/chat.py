@@ -11,6 +11,7 @@ turn. An answer is taken letter by letter and is never merged with the prompt's 
 it is generated; a template that trims (Llama 3) does so to earlier turns only.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,27 @@ PROBE = "\u25a0probe\u25a0"
 #: Put into the name of a special token inside a message, so that it is not read as one (two noncharacters).
 GUARD = "\ufdd0\ufdd1"
 
+#: Classes named in tokenizer_config.json that are tokenizer.json and nothing else.
+PLAIN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, as AutoTokenizer loads it.
+
+    AutoTokenizer imports torch, three seconds of which a stage that only counts tokens has no need. For a
+    Llama whose tokenizer is of a plain class it ends in PreTrainedTokenizerFast, so that is asked at once.
+    """
+    files = [folder / name for name in ("tokenizer_config.json", "config.json")]
+    config, model = (json.loads(file.read_text(encoding="utf-8")) if file.exists() else {} for file in files)
+    plain = config.get("tokenizer_class") in PLAIN_CLASSES and "auto_map" not in config
+    if plain and model.get("model_type") == "llama":
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
 
 @dataclass(frozen=True)
 class Chat:
@@ -40,13 +62,11 @@ class Chat:
     @classmethod
     def load(cls, folder: Path) -> "Chat":
         """The renderer of a model folder; UserError where there is no tokenizer or no chat template."""
-        from transformers import AutoTokenizer
-
         if not (folder / "tokenizer.json").exists():
             raise UserError(
                 f"{folder}: expected a tokenizer (tokenizer.json), found none; make it: dvc repro"
             )
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
         if not tokenizer.chat_template:
             raise UserError(
                 f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja "

@@ -28,6 +28,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
     quieten()
     started = time.monotonic()
     try:
+        execution()  # a wrong setting is told before anything is computed
         main()
     except UserError as error:
         sys.stderr.write(f"error in {stage}: {error}\n")

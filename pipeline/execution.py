@@ -5,13 +5,15 @@ Each is a field with a default, set in an untracked `exec.yaml` or by the enviro
 nothing stale.
 """
 
+import json
 import os
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from pipeline.params import Params, parse, read_file
+from pipeline.errors import UserError
+from pipeline.params import Params, clause, read_file
 
 EXEC_FILE = Path("exec.yaml")
 
@@ -25,7 +27,7 @@ class Execution(Params):
     """Sequences generated at once."""
     score_batch_tokens: int = Field(default=8192, gt=0)
     """Padded tokens scored at once."""
-    micro_batch: int = Field(default=4, gt=0)
+    micro_batch: int = Field(default=2, gt=0)
     """Rows per optimiser micro-step; the global batch of the recipe is reached by accumulation."""
     shard_rows: int = Field(default=64, gt=0)
     """Rows computed between two writes to the row store: what a crash can cost."""
@@ -44,4 +46,15 @@ def execution() -> Execution:
     for name, field in Execution.model_fields.items():
         if (value := os.environ.get(f"PAIRMILL_{name.upper()}")) is not None:
             section[name] = int(value) if field.annotation is int and value.lstrip("-").isdigit() else value
-    return parse("exec", Execution, section)
+    try:
+        return Execution.model_validate_json(json.dumps(section))
+    except (TypeError, ValidationError) as error:
+        wrong = (
+            [clause("exec", item) for item in error.errors()]
+            if isinstance(error, ValidationError)
+            else [str(error)]
+        )
+        raise UserError(
+            f"{EXEC_FILE} and the environment: {'; '.join(wrong)}; correct that key of {EXEC_FILE}, "
+            "or unset its variable, which for exec.threads is PAIRMILL_THREADS"
+        ) from None

@@ -23,7 +23,7 @@ class Ledger:
     drops: list[pl.DataFrame] = field(default_factory=list)
 
     def drop(self, dropped: pl.DataFrame, *, id_column: str | None = None) -> None:
-        """Enter dropped rows: needs the origin columns and `reason`; takes value, threshold, detail if present."""
+        """Enter dropped rows: needs the origin columns and `reason`, takes value, threshold and detail."""
         optional = {"value": pl.Float64, "threshold": pl.Float64, "detail": pl.String}
         self.drops.append(
             dropped.select(
@@ -40,7 +40,7 @@ class Ledger:
         )
 
     def close(self, rows_in: int, rows_kept: int, folder: Path) -> dict[str, object]:
-        """Assert in = kept + dropped, write ledger.parquet and counts.json below `folder`, give the counts."""
+        """Assert in = kept + dropped; write ledger.parquet and counts.json to `folder`, give the counts."""
         rows = pl.concat(self.drops) if self.drops else LEDGER.empty()
         assert rows_in == rows_kept + rows.height, (
             f"{self.stage}: {rows_in} {self.unit} in, {rows_kept} kept, {rows.height} in the ledger"
@@ -70,4 +70,6 @@ def counts_of(stage: str, unit: str, rows_in: int, rows_kept: int, rows: pl.Data
 def write_json(path: Path, content: object) -> None:
     """Write JSON in canonical form: sorted keys, two spaces, a final newline."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

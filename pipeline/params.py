@@ -66,7 +66,9 @@ def parse(dotted: str, kind: type[T], section: Any) -> T:
         raise UserError(f"{PARAMS_FILE}: {dotted}: {error}; keys and values must be plain YAML") from error
     except ValidationError as error:
         clauses = "; ".join(clause(dotted, item) for item in error.errors())
-        raise UserError(f"{PARAMS_FILE}: {clauses}; edit that key, or compare with recipes/quickstart.yaml") from None
+        raise UserError(
+            f"{PARAMS_FILE}: {clauses}; edit that key, or compare with recipes/quickstart.yaml"
+        ) from None
 
 
 def clause(dotted: str, item: Any) -> str:

@@ -30,7 +30,7 @@ def training_rows(
 
 
 def capped(pairs: pl.DataFrame, max_pairs: int | None) -> pl.DataFrame:
-    """The first `max_pairs` in the order of pair ids, which are hashes: a sample that only grows with the cap.
+    """The first `max_pairs` by pair id, which is a hash: a sample that only grows with the cap.
 
     A cap is how much of a mix a recipe asks for, not a drop.
     """

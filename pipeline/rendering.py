@@ -49,7 +49,7 @@ def preference_ids(
 def fit(
     prompt: list[int], answers: Sequence[list[int]], *, max_length: int, overflow: Overflow
 ) -> tuple[list[int], str | None]:
-    """The prompt ids that leave room for the longest answer, and the reason to drop the row if there is one."""
+    """The prompt ids that leave room for the longest answer, and the reason to drop the row, if any."""
     room = max_length - max(map(len, answers))
     if len(prompt) <= room:
         return prompt, None
@@ -61,7 +61,7 @@ def fit(
 
 
 def conversation_ids(frame: pl.DataFrame, chat: Chat) -> pl.DataFrame:
-    """Documents of demonstrations: (id, input_ids, labels), loss on assistant tokens only (-100 elsewhere)."""
+    """Documents of demonstrations: (id, input_ids, labels), loss on assistant tokens alone (-100 if not)."""
     rows = []
     for identity, messages in frame.select("id", "messages").iter_rows():
         ids, mask = chat.conversation(messages)

@@ -35,5 +35,9 @@ def requests(
                 row_seed = seed_for(seed, identity, wanted.temperature, repetition)
                 asked.append(SampleRequest(ids, wanted.temperature, row_seed))
                 sample += 1
-    schema = {**{c: prompts.schema[c] for c in ("prompt_id", "prompt")}, "sample": pl.Int64, "temperature": pl.Float64}
+    schema = {
+        **{c: prompts.schema[c] for c in ("prompt_id", "prompt")},
+        "sample": pl.Int64,
+        "temperature": pl.Float64,
+    }
     return pl.DataFrame(rows, schema=schema, orient="row"), asked

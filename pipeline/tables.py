@@ -48,7 +48,8 @@ def check(table: Table, frame: pl.DataFrame) -> None:
         assert nulls == 0, f"{table.name}: {nulls} nulls in {column!r}"
     repeated = frame.select(table.key).is_duplicated()
     assert not repeated.any(), (
-        f"{table.name}: {repeated.sum()} rows share a key; first: {frame.select(table.key).row(repeated.arg_true()[0])}"
+        f"{table.name}: {repeated.sum()} rows share a key; "
+        f"first: {frame.select(table.key).row(repeated.arg_true()[0])}"
     )
     for rule, expression in table.rules.items():
         broken = frame.filter(expression.fill_null(value=False).not_())

@@ -20,7 +20,9 @@ def training_run(
 ) -> Run:
     """The run of a stage; a killed one goes on from checkpoints of the same models, rows and params only."""
     data = content_id(rows.hash_rows(seed=0).to_list())
-    identity = content_id(title, [model_digest(model) for model in models], data, params.model_dump(mode="json"))
+    identity = content_id(
+        title, [model_digest(model) for model in models], data, params.model_dump(mode="json")
+    )
     settings = execution()
     log.info("%s: training on %d rows, output %s", title, rows.height, out)
     return Run(

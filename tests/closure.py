@@ -1,6 +1,6 @@
 """The import closure of each stage's module, and the tool that writes it into dvc.yaml.
 
-    python -m tests.closure
+python -m tests.closure
 """
 
 import ast
@@ -71,7 +71,9 @@ def code_deps(name: str) -> list[str]:
 def hasattr_kind(adapter: Path) -> bool:
     """Whether a module of sources/ is an adapter: it declares the KIND of its table."""
     body = ast.parse(adapter.read_text(encoding="utf-8")).body
-    return any(isinstance(node, ast.Assign) and node.targets[0].id == "KIND" for node in body if targets_name(node))
+    return any(
+        isinstance(node, ast.Assign) and node.targets[0].id == "KIND" for node in body if targets_name(node)
+    )
 
 
 def targets_name(node: ast.stmt) -> bool:

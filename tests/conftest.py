@@ -1,8 +1,13 @@
 """Fixtures that several folders of tests use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipeline.engines.tiny_models import tiny_random
+from pipeline.execution import Execution, execution
+from tests import smoke_project
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +17,28 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real upstream data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> smoke_project.Smoke:
+    """The whole pipeline on fake engines and a tiny model, run once; tests copy it before they change it."""
+    return smoke_project.build(tmp_path_factory.mktemp("smoke") / "project")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A random language model of some hundred kilobytes with a ChatML tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-model") / "model"
+    tiny_random(folder, "smollm2")
+    return folder
+
+
+@pytest.fixture
+def own_state(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A working folder with a row store of its own and default settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in Execution.model_fields:
+        monkeypatch.delenv(f"PAIRMILL_{name.upper()}", raising=False)
+    execution.cache_clear()
+    yield tmp_path / ".pairmill"
+    execution.cache_clear()

@@ -10,9 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +26,7 @@ RESULTS = ("dvc.lock", "reports/")
 
 @dataclass(frozen=True)
 class Smoke:
-    """The reproduced project, what `dvc repro` wrote, and the seconds it took (on the clock, of all cores)."""
+    """The reproduced project, what `dvc repro` wrote, and what it took: on the clock, and of all cores."""
 
     folder: Path
     output: str
@@ -32,7 +36,11 @@ class Smoke:
 
 def environment() -> dict[str, str]:
     """The environment of a machine where nobody has set anything, without network."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRMILL_", "DVC_", "GIT_"))}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PAIRMILL_", "DVC_", "GIT_"))
+    }
     who = {f"GIT_{role}_{what}": "tester" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "DVC_NO_ANALYTICS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -95,3 +103,36 @@ def copy(smoke: Smoke, to: Path, *, light: bool = False) -> Path:
 def executed(output: str) -> list[str]:
     """The stages that `dvc repro` ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def change(folder: Path, dotted: str, value: object) -> None:
+    """Set one key of params.yaml as an editor would: comments, anchors and all other keys stay."""
+    with edited(folder) as document:
+        section, last = found(document, dotted)
+        section[last] = value
+
+
+def without(folder: Path, dotted: str) -> None:
+    """Remove one key of params.yaml."""
+    with edited(folder) as document:
+        section, last = found(document, dotted)
+        del section[last]
+
+
+@contextmanager
+def edited(folder: Path) -> Generator[Any]:
+    """params.yaml as an object, written back at the end."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 10_000
+    document = yaml.load((folder / "params.yaml").read_text(encoding="utf-8"))
+    yield document
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def found(document: Any, dotted: str) -> tuple[Any, str | int]:
+    """The section that holds the last key of `dotted`, and that key; a number is a place in a list."""
+    *parents, last = (int(key) if key.isdigit() else key for key in dotted.split("."))
+    for key in parents:
+        document = document[key]
+    return document, last

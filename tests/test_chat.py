@@ -64,6 +64,8 @@ def test_any_text_renders_as_the_tokenizer_does(chats, template, question, answe
     # Llama 3 template would trim it): generation cannot, so neither does training.
     assume(not answer[:1].isspace() and not answer[-1:].isspace())
     chat = chats[template]
+    # The tokenizer reads the name of a special token as the token; the renderer, on purpose, does not.
+    assume(not chat.special_names.search(question + "\n" + answer))
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     whole = chat.prompt_ids(messages[:1]) + chat.response_ids(answer)
     assert whole == own_rendering(chat, messages, template) == chat.conversation(messages)[0]

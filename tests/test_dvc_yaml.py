@@ -43,8 +43,12 @@ def test_standardize_lists_what_its_adapters_import(adapter):
 def test_the_paths_of_a_command_are_its_deps_and_outs(name):
     stage = STAGES[name]
     words = shlex.split(stage.cmd)[3:]
-    in_command = {word for word in words if word.startswith(("data/", "models/", "reports/")) or word == "params.yaml"}
-    declared = {path for path in paths_of(stage.deps) | paths_of(stage.outs) if not path.startswith("pipeline/")}
+    in_command = {
+        word for word in words if word.startswith(("data/", "models/", "reports/")) or word == "params.yaml"
+    }
+    declared = {
+        path for path in paths_of(stage.deps) | paths_of(stage.outs) if not path.startswith("pipeline/")
+    }
     if name != "recipe":
         declared.discard("params.yaml")
     assert in_command == declared

@@ -18,7 +18,9 @@ edge.run("stage", main)
 
 def run(tmp_path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": ":".join(sys.path), "PAIRMILL_STATE": str(tmp_path / "state")}
-    return subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, env=env, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, env=env, check=False
+    )
 
 
 def test_a_mistake_is_one_line_without_traceback(tmp_path):

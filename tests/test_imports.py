@@ -11,7 +11,18 @@ from tests.closure import ROOT, imported_files
 
 FILES = sorted((ROOT / "pipeline").rglob("*.py"))
 HEAVY = ("torch", "transformers", "trl", "vllm", "datasets", "dvclive", "peft")
-DATA_STAGES = ("recipe", "fetch", "standardize", "mix", "prompts", "sft_mix", "pair", "release", "report", "select")
+DATA_STAGES = (
+    "recipe",
+    "fetch",
+    "standardize",
+    "mix",
+    "prompts",
+    "sft_mix",
+    "pair",
+    "release",
+    "report",
+    "select",
+)
 
 
 def layer(path: Path) -> int:
@@ -38,5 +49,7 @@ def test_heavy_imports_stand_inside_functions(file):
 @pytest.mark.parametrize("stage", DATA_STAGES)
 def test_a_data_stage_starts_without_torch(stage):
     program = f"import sys, pipeline.stages.{stage}; print([n for n in {HEAVY} if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"

@@ -60,5 +60,5 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path):
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path):
-    with pytest.raises(UserError, match="cp recipes/quickstart.yaml"):
+    with pytest.raises(UserError, match=r"cp recipes/quickstart\.yaml"):
         read_file(tmp_path / "params.yaml")

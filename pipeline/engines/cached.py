@@ -71,7 +71,9 @@ def make_scorer(model: Path, engine: Engine, dtype: Dtype) -> Any:
     from pipeline.engines.scoring import reward_scorer
 
     settings = execution()
-    return reward_scorer(model, dtype=dtype, batch_tokens=settings.score_batch_tokens, threads=settings.threads)
+    return reward_scorer(
+        model, dtype=dtype, batch_tokens=settings.score_batch_tokens, threads=settings.threads
+    )
 
 
 def prefer(
@@ -89,7 +91,12 @@ def prefer(
 
         settings = execution()
         found = label_probabilities(
-            model, asked, labels, dtype=dtype, batch_tokens=settings.score_batch_tokens, threads=settings.threads
+            model,
+            asked,
+            labels,
+            dtype=dtype,
+            batch_tokens=settings.score_batch_tokens,
+            threads=settings.threads,
         )
         return renumber(found, missing)
 
@@ -98,7 +105,12 @@ def prefer(
 
 
 def log_probs(
-    model: Path, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, engine: Engine, dtype: Dtype
+    model: Path,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    engine: Engine,
+    dtype: Dtype,
 ) -> list[float]:
     """The summed log-probability of each response after its prompt, in nats."""
 

@@ -21,7 +21,14 @@ class DpoParams(Params):
 
 
 def optimise(
-    stage: str, pairs: pl.DataFrame, policy: Path, reference: Path, params: DpoParams, out: Path, curves: Path, folder: Path
+    stage: str,
+    pairs: pl.DataFrame,
+    policy: Path,
+    reference: Path,
+    params: DpoParams,
+    out: Path,
+    curves: Path,
+    folder: Path,
 ) -> None:
     """Train `policy` on `pairs` against `reference`; write the model, its curves and its ledger."""
     limits = {"max_length": params.training.max_length, "overflow": params.overflow}

@@ -35,7 +35,9 @@ def answers(prompts: pl.DataFrame, policy: str, model: Path, params: EvaluatePar
     """One answer per prompt: policy, prompt_id, prompt, response, tokens, finish_reason."""
     plan = (Temperature(temperature=params.temperature, count=1),)
     rows, asked = requests(prompts.sort("prompt_id"), Chat.load(model), plan, params.seed)
-    done = sample(model, asked, engine=params.engine, dtype=params.dtype, max_new_tokens=params.max_new_tokens)
+    done = sample(
+        model, asked, engine=params.engine, dtype=params.dtype, max_new_tokens=params.max_new_tokens
+    )
     return rows.select(
         pl.lit(policy).alias("policy"),
         "prompt_id",
@@ -47,7 +49,7 @@ def answers(prompts: pl.DataFrame, policy: str, model: Path, params: EvaluatePar
 
 
 def kl_terms(rows: pl.DataFrame, model: Path, pi0: Path, params: EvaluateParams) -> list[float]:
-    """log pi(y|x) - log pi_0(y|x) of each answer, in nats: its mean is an unbiased estimate of KL(pi || pi_0)."""
+    """log pi(y|x) - log pi_0(y|x) of each answer, in nats: its mean estimates KL(pi || pi_0) without bias."""
     chat = Chat.load(model)
     prompts = [chat.prompt_ids(prompt) for prompt in rows["prompt"]]
     texts = [
@@ -55,7 +57,8 @@ def kl_terms(rows: pl.DataFrame, model: Path, pi0: Path, params: EvaluateParams)
         for text, end in rows.select("response", "finish_reason").iter_rows()
     ]
     policy, reference = (
-        np.array(log_probs(folder, prompts, texts, engine=params.engine, dtype=params.dtype)) for folder in (model, pi0)
+        np.array(log_probs(folder, prompts, texts, engine=params.engine, dtype=params.dtype))
+        for folder in (model, pi0)
     )
     return (policy - reference).tolist()
 
@@ -71,23 +74,29 @@ def evaluated(
     preference_model: Path,
     params: EvaluateParams,
 ) -> pl.DataFrame:
-    """The evaluations of `rows` (schemas.EVALUATIONS) against `baseline`, pi_0's answers to the same prompts."""
+    """The evaluations of `rows` (schemas.EVALUATIONS) against `baseline`, pi_0's answers to these prompts."""
     assert rows["prompt_id"].equals(baseline["prompt_id"]), "the baseline answers other prompts"
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
-    preferred = preferences(preference_model, Chat.load(preference_model), games, wording="trained", **settings)
+    preferred = preferences(
+        preference_model, Chat.load(preference_model), games, wording="trained", **settings
+    )
     own = absolute_scores(rows, baseline, judge_model, judge)
     other = absolute_scores(baseline, baseline, judge_model, judge)
     kl = [0.0] * rows.height if model == pi0 else kl_terms(rows, model, pi0, params)
     return rows.with_columns(
         reward=pl.Series(own, dtype=pl.Float64),
-        win=pl.Series([0.5 + 0.5 * float(np.sign(a - b)) for a, b in zip(own, other, strict=True)], dtype=pl.Float64),
+        win=pl.Series(
+            [0.5 + 0.5 * float(np.sign(a - b)) for a, b in zip(own, other, strict=True)], dtype=pl.Float64
+        ),
         preference=pl.Series(preferred.tolist(), dtype=pl.Float64),
         kl=pl.Series(kl, dtype=pl.Float64),
     ).select(list(EVALUATIONS.columns))
 
 
-def absolute_scores(rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams) -> Sequence[float]:
+def absolute_scores(
+    rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams
+) -> Sequence[float]:
     """The reward of each answer; a pairwise judge has none, so there it is the probability to beat pi_0's."""
     chat = Chat.load(model)
     if judge.kind == "bt":

@@ -33,7 +33,9 @@ class JudgeParams(Params):
     max_length: int = Field(ge=32)
 
 
-def rewards(model: Path, chat: Chat, rows: Sequence[tuple[Messages, str]], params: JudgeParams) -> list[float]:
+def rewards(
+    model: Path, chat: Chat, rows: Sequence[tuple[Messages, str]], params: JudgeParams
+) -> list[float]:
     """The Bradley-Terry reward of each (prompt, response)."""
     sequences = [scored_ids(chat, prompt, text, max_length=params.max_length) for prompt, text in rows]
     return score(model, sequences, engine=params.engine, dtype=params.dtype)
@@ -65,7 +67,9 @@ def scores(candidates: pl.DataFrame, model: Path, params: JudgeParams) -> pl.Dat
     chat = Chat.load(model)
     if params.kind == "bt":
         values = rewards(model, chat, list(candidates.select("prompt", "response").iter_rows()), params)
-        judged = candidates.select("candidate_id", "prompt_id").with_columns(score=pl.Series(values, dtype=pl.Float64))
+        judged = candidates.select("candidate_id", "prompt_id").with_columns(
+            score=pl.Series(values, dtype=pl.Float64)
+        )
     else:
         judged = round_robin(candidates, model, chat, params)
     return judged.with_columns(judge=pl.lit(params.kind))
@@ -94,4 +98,6 @@ def round_robin(candidates: pl.DataFrame, model: Path, chat: Chat, params: Judge
         totals[b].append(1 - win)
     # A candidate alone for its prompt has no opponent: it is neither better nor worse than itself.
     means = [float(np.mean(totals[i])) if totals[i] else 0.5 for i in candidates["candidate_id"]]
-    return candidates.select("candidate_id", "prompt_id").with_columns(score=pl.Series(means, dtype=pl.Float64))
+    return candidates.select("candidate_id", "prompt_id").with_columns(
+        score=pl.Series(means, dtype=pl.Float64)
+    )

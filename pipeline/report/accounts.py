@@ -75,6 +75,7 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "pack", folders.packed
     for run in ("reward", "pairwise", OFFLINE):
         yield run, folders.training / run
+    yield "evaluate_judges", folders.judge_evaluation
     for t in recipe.iterations:
         yield f"generate@{t}", folders.iterations / t / "generate"
         yield f"pair@{t}", folders.iterations / t / "pair"

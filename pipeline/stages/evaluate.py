@@ -1,6 +1,6 @@
 """Answer the validation prompts with the policy of an iteration and compare it with pi_0.
 
-    python -m pipeline.stages.evaluate ITERATION PROMPTS POLICY PI0 BASELINES JUDGE PREFERENCE OUT
+python -m pipeline.stages.evaluate ITERATION PROMPTS POLICY PI0 BASELINES JUDGE PREFERENCE OUT
 """
 
 import polars as pl

@@ -1,6 +1,6 @@
 """Answer the validation prompts with pi_0 and with the offline baseline, and judge the answers.
 
-    python -m pipeline.stages.evaluate_baselines PROMPTS PI0 OFFLINE JUDGE PREFERENCE OUT
+python -m pipeline.stages.evaluate_baselines PROMPTS PI0 OFFLINE JUDGE PREFERENCE OUT
 """
 
 import polars as pl

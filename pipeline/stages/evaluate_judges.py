@@ -2,7 +2,8 @@
 
 Judges: `bt` (the reward model), `pairwise` (the trained A/B model) and `prompted` (the untrained
 base model asked as an LLM-as-a-judge), as in section 2 of the paper. A verdict is 1 where the judge
-prefers the chosen answer, 0.5 at a tie, 0 otherwise.
+prefers the chosen answer, 0.5 at a tie, 0 otherwise. All judges are asked about the same pairs: one whose
+two answers leave no room in an A/B question of `max_length` is dropped for all, by name.
 
     python -m pipeline.stages.evaluate_judges MIXES JUDGE_SETS BASE REWARD PAIRWISE OUT
 """
@@ -14,13 +15,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from pipeline import edge, tables
+from pipeline import ab, edge, tables
 from pipeline.chat import Chat
 from pipeline.engines.cached import Dtype, Engine
 from pipeline.engines.judging import JudgeParams, preferences, rewards
-from pipeline.ledger import write_json
+from pipeline.errors import UserError
+from pipeline.ledger import Ledger, write_json
 from pipeline.params import Params, load
-from pipeline.schemas import JUDGE_SETS, MIX, VERDICTS
+from pipeline.schemas import JUDGE_SETS, MIX, ORIGIN_KEY, VERDICTS
 
 JudgeName = Literal["bt", "pairwise", "prompted"]
 
@@ -38,21 +40,47 @@ class EvaluateJudgesParams(Params):
 
 
 def questions(mixes: Path, sets: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
-    """The pairs to judge: set, subset (a mix's source, a set's own subset), pair_id, prompt, chosen, rejected."""
+    """The pairs to judge: set, subset (a mix's source, a set's own), pair_id, prompt, chosen, rejected."""
     found = [
-        tables.read(MIX, mixes / name / "test.parquet").with_columns(set=pl.lit(name), subset=pl.col("source"))
+        tables.read(MIX, mixes / name / "test.parquet").with_columns(
+            set=pl.lit(name), subset=pl.col("source")
+        )
         for name in params.mixes
     ] + [
         tables.read(JUDGE_SETS, sets / name / "judge_sets.parquet").with_columns(set=pl.lit(name))
         for name in params.sets
     ]
-    columns = ["set", "subset", "pair_id", "prompt", "chosen", "rejected"]
+    columns = [*ORIGIN_KEY, "set", "subset", "pair_id", "prompt", "chosen", "rejected"]
     return pl.concat(
         [
-            frame.select(columns).sort("pair_id").unique("pair_id", keep="first", maintain_order=True).head(params.max_pairs_per_set)
+            frame.select(columns)
+            .sort("pair_id")
+            .unique("pair_id", keep="first", maintain_order=True)
+            .head(params.max_pairs_per_set)
             for frame in found
         ]
     )
+
+
+def askable(rows: pl.DataFrame, chat: Chat, params: EvaluateJudgesParams, ledger: Ledger) -> pl.DataFrame:
+    """The rows whose answers fit an A/B question in both orders and wordings; the rest is in the ledger."""
+    fits, lengths = [], []
+    for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows():
+        a, b = chosen[0]["content"], rejected[0]["content"]
+        asked = [
+            ab.fit(chat, prompt, *order, wording=wording, max_length=params.max_length)
+            for order in ((a, b), (b, a))
+            for wording in ("trained", "prompted")
+        ]
+        fits.append(None not in asked)
+        lengths.append(float(len(chat.encode_plain(a)) + len(chat.encode_plain(b))))
+    marked = rows.with_columns(
+        value=pl.Series(lengths, dtype=pl.Float64), threshold=pl.lit(float(params.max_length))
+    )
+    kept = pl.Series(fits, dtype=pl.Boolean)
+    lost = marked.filter(~kept).with_columns(reason=pl.lit("answers longer than the window"))
+    ledger.drop(lost, id_column="pair_id")
+    return rows.filter(kept)
 
 
 def margins(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> np.ndarray:
@@ -64,7 +92,11 @@ def margins(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJ
     )
     if judge == "bt":
         settings = JudgeParams(
-            kind="bt", model=str(model), engine=params.engine, dtype=params.dtype, max_length=params.max_length
+            kind="bt",
+            model=str(model),
+            engine=params.engine,
+            dtype=params.dtype,
+            max_length=params.max_length,
         )
         both = [*zip(prompts, chosen, strict=True), *zip(prompts, rejected, strict=True)]
         values = np.array(rewards(model, chat, both, settings))
@@ -87,12 +119,22 @@ def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: Evaluate
 
 def main() -> None:
     """Read held-out pairs and sets, write a verdict for each judge and pair."""
-    mixes, sets, base, reward, pairwise, out = edge.arguments("MIXES", "JUDGE_SETS", "BASE", "REWARD", "PAIRWISE", "OUT")
+    mixes, sets, base, reward, pairwise, out = edge.arguments(
+        "MIXES", "JUDGE_SETS", "BASE", "REWARD", "PAIRWISE", "OUT"
+    )
     params = load("evaluate_judges", EvaluateJudgesParams)
     models = {"bt": reward, "pairwise": pairwise, "prompted": base}
-    rows = questions(mixes, sets, params)
+    found = questions(mixes, sets, params)
+    ledger = Ledger("evaluate_judges", "pairs")
+    rows = askable(found, Chat.load(base), params, ledger)
+    if rows.is_empty():
+        raise UserError(
+            f"evaluate_judges: expected pairs that fit {params.max_length} tokens, "
+            f"found none among {found.height}; raise evaluate_judges.max_length in params.yaml"
+        )
     done = pl.concat([verdicts(rows, judge, models[judge], params) for judge in params.judges])
     tables.write(VERDICTS, done, out / "verdicts.parquet")
+    ledger.close(found.height, rows.height, out)
     ordered = done.sort("judge", "set", "pair_id").group_by("judge", "set", maintain_order=True)
     accuracy = ordered.agg(accuracy=pl.col("correct").mean(), pairs=pl.len())
     write_json(out / "summary.json", accuracy.to_dicts())

@@ -49,14 +49,17 @@ def fetch(name: str, source: Source, out: Path) -> None:
     locate = locator(name, source.origin)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for file in source.files:
-        found = locate(file)
-        verify(name, file, found, pinned=source.origin.startswith("hub:"))
-        (partial / file.path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found, partial / file.path)
-        log.info("%s: %s, %d bytes", name, file.path, found.stat().st_size)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    try:
+        for file in source.files:
+            found = locate(file)
+            verify(name, file, found, pinned=source.origin.startswith("hub:"))
+            (partial / file.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(found, partial / file.path)
+            log.info("%s: %s, %d bytes", name, file.path, found.stat().st_size)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def locator(name: str, origin: str) -> Callable[[RawFile], Path]:
@@ -73,8 +76,8 @@ def locator(name: str, origin: str) -> Callable[[RawFile], Path]:
                 )
             if set(revision) == {"0"}:
                 raise UserError(
-                    f"params.yaml: sources.{name}.origin: expected the commit to read {repository} at, found zeros; "
-                    f"choose one on the set's page on the Hub and put it after the @"
+                    f"params.yaml: sources.{name}.origin: expected the commit to read {repository} at, found "
+                    f"zeros; choose one on the set's page on the Hub and put it after the @"
                 )
             return lambda file: downloaded(name, repository, revision, file.path)
         case "env":

@@ -36,7 +36,9 @@ class GenerateParams(Params):
 def candidates(prompts: pl.DataFrame, policy: Path, params: GenerateParams, ledger: Ledger) -> pl.DataFrame:
     """The candidates of `prompts` (schemas.CANDIDATES); prompts and answers left out are in the ledger."""
     chat = Chat.load(policy)
-    lengths = pl.Series("value", [float(len(chat.prompt_ids(p))) for p in prompts["prompt"]], dtype=pl.Float64)
+    lengths = pl.Series(
+        "value", [float(len(chat.prompt_ids(p))) for p in prompts["prompt"]], dtype=pl.Float64
+    )
     sized = prompts.with_columns(lengths, threshold=pl.lit(float(params.max_prompt_tokens)))
     fits = pl.col("value") <= pl.col("threshold")
     plan, asked = requests(sized.filter(fits), chat, params.samples, params.seed)

@@ -1,6 +1,6 @@
 """Score every candidate of an iteration with the judge of the recipe.
 
-    python -m pipeline.stages.judge ITERATION CANDIDATES MODEL OUT
+python -m pipeline.stages.judge ITERATION CANDIDATES MODEL OUT
 """
 
 from pipeline import edge, tables

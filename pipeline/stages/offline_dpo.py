@@ -1,6 +1,6 @@
 """The offline baseline: vanilla DPO from pi_0 on the pairs of a mix (paper, section 4: Nectar).
 
-    python -m pipeline.stages.offline_dpo MIX PI0 OUT CURVES TRAINING
+python -m pipeline.stages.offline_dpo MIX PI0 OUT CURVES TRAINING
 """
 
 from pydantic import Field

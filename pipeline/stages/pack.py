@@ -47,8 +47,8 @@ def main() -> None:
     blocks = packed(demonstrations, Chat.load(Path(model)), params, ledger)
     if blocks.is_empty():
         raise UserError(
-            f"pack: expected at least one block, found none: all {demonstrations.height} demonstrations are over "
-            f"pack.block = {params.block} tokens; raise pack.block in params.yaml"
+            f"pack: expected at least one block, found none: all {demonstrations.height} demonstrations "
+            f"are over pack.block = {params.block} tokens; raise pack.block in params.yaml"
         )
     kept = demonstrations.height - sum(frame.height for frame in ledger.drops)
     tables.write(BLOCKS, blocks, out / "blocks.parquet")

@@ -66,13 +66,21 @@ def selected(rows: pl.DataFrame, iteration: str, params: PairParams) -> tuple[li
     pairs, drops = [], []
     for (prompt,), group in rows.group_by("prompt_id", maintain_order=True):
         if group.height < 2:
-            drops.append({"prompt_id": prompt, "reason": "fewer than two distinct answers", "value": float(group.height)})
+            drops.append(
+                {
+                    "prompt_id": prompt,
+                    "reason": "fewer than two distinct answers",
+                    "value": float(group.height),
+                }
+            )
             continue
         best, worst = (group.row(i, named=True) for i in two_of(group, params))
         margin = best["score"] - worst["score"]
         if margin <= 0 or margin < params.min_margin:
             reason = "tie" if margin <= 0 else "below the margin"
-            drops.append({"prompt_id": prompt, "reason": reason, "value": margin, "threshold": params.min_margin})
+            drops.append(
+                {"prompt_id": prompt, "reason": reason, "value": margin, "threshold": params.min_margin}
+            )
             continue
         pairs.append(as_pair(best, worst, iteration, margin))
     return pairs, drops
@@ -120,12 +128,14 @@ def main() -> None:
     params = load("pair", PairParams)
     rows = tables.read(CANDIDATES, candidates / "candidates.parquet")
     ledger = Ledger(f"pair@{iteration}", "prompts")
-    pairs = paired(rows, tables.read(JUDGMENTS, judgments / "judgments.parquet"), str(iteration), params, ledger)
+    pairs = paired(
+        rows, tables.read(JUDGMENTS, judgments / "judgments.parquet"), str(iteration), params, ledger
+    )
     if pairs.is_empty():
         reasons = dict(pl.concat(ledger.drops).group_by("reason").len().sort("reason").iter_rows())
         raise UserError(
-            f"pair@{iteration}: expected at least one pair, found none of {rows['prompt_id'].n_unique()} prompts "
-            f"({reasons}); lower pair.min_margin or sample more in params.yaml"
+            f"pair@{iteration}: expected at least one pair, found none of {rows['prompt_id'].n_unique()} "
+            f"prompts ({reasons}); lower pair.min_margin or sample more in params.yaml"
         )
     tables.write(PAIRS, pairs, out / "pairs.parquet")
     ledger.close(rows["prompt_id"].n_unique(), pairs.height, out)

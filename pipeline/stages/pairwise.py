@@ -7,7 +7,7 @@ Examples are packed into blocks; the loss is on the label token alone.
 """
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline import ab, edge, tables
 from pipeline.chat import Chat
@@ -24,12 +24,22 @@ from pipeline.training_runs import training_run
 
 
 class PairwiseParams(Params):
-    """Which mix, how much of it, how long an example may be, and how to train; a block is training.max_length."""
+    """Which mix, how much of it, how long an example may be; training.max_length is the block."""
 
     mix: str
     max_pairs: int | None = Field(gt=0)
     max_example: int = Field(ge=64)
     training: TrainingParams
+
+    @model_validator(mode="after")
+    def example_fits_a_block(self) -> "PairwiseParams":
+        """The longest example must fit the block that it is packed into."""
+        if self.max_example > self.training.max_length:
+            raise ValueError(
+                f"max_example: expected at most training.max_length = {self.training.max_length}, "
+                f"found {self.max_example}"
+            )
+        return self
 
 
 def examples(pairs: pl.DataFrame, chat: Chat, max_example: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -57,11 +67,13 @@ def main() -> None:
     documents, lost = examples(pairs, Chat.load(base), params.max_example)
     if documents.is_empty():
         raise UserError(
-            f"pairwise: expected examples of at most {params.max_example} tokens, found none among {pairs.height}; "
-            "raise pairwise.max_example in params.yaml"
+            f"pairwise: expected examples of at most {params.max_example} tokens, found none among "
+            f"{pairs.height}; raise pairwise.max_example in params.yaml"
         )
     ledger = Ledger("pairwise", "pairs")
-    ledger.drop(lost.join(pairs, on="pair_id", how="left", validate="1:1", maintain_order="left"), id_column="pair_id")
+    ledger.drop(
+        lost.join(pairs, on="pair_id", how="left", validate="1:1", maintain_order="left"), id_column="pair_id"
+    )
     ledger.close(pairs.height, documents.height, folder)
     blocks, over = pack(documents, block=params.training.max_length, overflow="drop")
     assert over.is_empty(), "pairwise: an example does not fit a block; params should have refused this"

@@ -59,7 +59,9 @@ def check(recipe: Mapping[str, Any]) -> None:
     missing = sorted({*SECTIONS, *TABLES} - set(recipe))
     unknown = sorted(set(recipe) - {*SECTIONS, *TABLES})
     if missing or unknown:
-        wrong = [f"missing section {name}" for name in missing] + [f"unknown section {name}" for name in unknown]
+        wrong = [f"missing section {name}" for name in missing] + [
+            f"unknown section {name}" for name in unknown
+        ]
         raise UserError(f"params.yaml: {'; '.join(wrong)}; compare with recipes/quickstart.yaml")
     for table in TABLES:
         if not isinstance(recipe[table], dict) or not recipe[table]:
@@ -85,7 +87,9 @@ def check_sources(sources: Mapping[str, Any]) -> None:
         parse(f"sources.{name}.rules", adapter.Rules, source.rules)
     absent = sorted(set(KINDS) - {body["kind"] for body in sources.values()})
     if absent:
-        raise UserError(f"params.yaml: sources: expected at least one source of each kind, found none of {absent}")
+        raise UserError(
+            f"params.yaml: sources: expected at least one source of each kind, found none of {absent}"
+        )
 
 
 def adapter_module(name: str, adapter: str) -> Any:
@@ -101,22 +105,27 @@ def check_iterations(iterations: Mapping[str, Any], slices: int) -> None:
     """Keys are t1..tT, each `prev` is an earlier policy, and there is a prompt slice for each."""
     expected = [f"t{number}" for number in range(1, len(iterations) + 1)]
     if list(iterations) != expected:
-        raise UserError(f"params.yaml: iterations: expected the keys {expected} in order, found {list(iterations)}")
+        raise UserError(
+            f"params.yaml: iterations: expected the keys {expected} in order, found {list(iterations)}"
+        )
     for number, (key, body) in enumerate(iterations.items()):
         prev = parse(f"iterations.{key}", IterationParams, body).prev
         earlier = [f"t{before}" for before in range(number + 1)]
         if prev not in earlier:
             raise UserError(
-                f"params.yaml: iterations.{key}.prev: expected an earlier policy, one of {earlier}, found {prev!r}"
+                f"params.yaml: iterations.{key}.prev: expected an earlier policy, one of {earlier}, "
+                f"found {prev!r}"
             )
     if len(iterations) > slices:
         raise UserError(
-            f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, found {slices}; "
-            "raise it (this deals the prompts anew) or remove iterations"
+            f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, "
+            f"found {slices}; raise it (this deals the prompts anew) or remove iterations"
         )
 
 
-def check_references(sources: Mapping[str, Any], mixes: Mapping[str, Any], sections: Mapping[str, Any]) -> None:
+def check_references(
+    sources: Mapping[str, Any], mixes: Mapping[str, Any], sections: Mapping[str, Any]
+) -> None:
     """Every name that a section mentions exists and is of the right kind."""
     kinds = {name: body["kind"] for name, body in sources.items()}
     for name, mix in mixes.items():
@@ -125,11 +134,19 @@ def check_references(sources: Mapping[str, Any], mixes: Mapping[str, Any], secti
     known("prompts.sources", sections["prompts"].sources, kinds, {"prompts", "preferences"})
     known("sft_mix.sources", (s.name for s in sections["sft_mix"].sources), kinds, {"demonstrations"})
     for name in ("prompts", "sft_mix"):
-        known(f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"})
+        known(
+            f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"}
+        )
     known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
     named = {f"{name}.mix": [sections[name].mix] for name in ("reward", "pairwise", "offline_dpo")}
     for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
         known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
+    block, longest = sections["pack"].block, sections["sft"].max_length
+    if block > longest:
+        raise UserError(
+            f"params.yaml: pack.block: expected at most sft.max_length = {longest}, found {block}; "
+            "blocks are what sft trains on: lower the one or raise the other"
+        )
     made: dict[str, Literal["bt", "pairwise"]] = {"models/reward": "bt", "models/pairwise": "pairwise"}
     judge = sections["judge"]
     if made.get(judge.model) != judge.kind:

@@ -1,6 +1,6 @@
 """Train the Bradley-Terry reward model on a mix: -log sigmoid(r_chosen - r_rejected) (paper, section 2.1).
 
-    python -m pipeline.stages.reward MIX BASE OUT CURVES TRAINING
+python -m pipeline.stages.reward MIX BASE OUT CURVES TRAINING
 """
 
 import polars as pl
@@ -34,7 +34,8 @@ def main() -> None:
     limits = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens = training_rows("reward", pairs, base, folder, **limits)
     rows = tokens.select(
-        chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"), rejected_ids=pl.concat_list("prompt_ids", "rejected_ids")
+        chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"),
+        rejected_ids=pl.concat_list("prompt_ids", "rejected_ids"),
     )
     run = training_run("reward", out, curves, models=[base], rows=rows, params=params)
     train_reward(base, rows, params.training, params.loss, run)

@@ -42,7 +42,9 @@ def verdict(rows: pl.DataFrame, policies: list[str], params: SelectParams) -> di
     table, reasons = {}, []
     for name in policies:
         mean, low, high = bootstrap_mean(values[name].to_numpy(), params.seed)
-        gain, gain_low, gain_high = paired_difference(values[name].to_numpy(), values["t0"].to_numpy(), params.seed)
+        gain, gain_low, gain_high = paired_difference(
+            values[name].to_numpy(), values["t0"].to_numpy(), params.seed
+        )
         own = rows.filter(pl.col("policy") == name)
         table[name] = {
             "reward": mean,
@@ -73,11 +75,15 @@ def verdict(rows: pl.DataFrame, policies: list[str], params: SelectParams) -> di
 
 def main() -> None:
     """Read all evaluations, write the verdict and the best model."""
-    baselines, iterations, policies, out, best = edge.arguments("BASELINES", "ITERATIONS", "POLICIES", "OUT", "BEST")
+    baselines, iterations, policies, out, best = edge.arguments(
+        "BASELINES", "ITERATIONS", "POLICIES", "OUT", "BEST"
+    )
     params = load("select", SelectParams)
     names = list(load("iterations", dict[str, dict[str, Any]]))
     frames = [tables.read(EVALUATIONS, Path(baselines) / "evaluations.parquet")]
-    frames += [tables.read(EVALUATIONS, iterations / name / "evaluate" / "evaluations.parquet") for name in names]
+    frames += [
+        tables.read(EVALUATIONS, iterations / name / "evaluate" / "evaluations.parquet") for name in names
+    ]
     chosen = verdict(pl.concat(frames), ["t0", *names], params)
     write_json(out / "verdict.json", chosen)
     shutil.copytree(policies / chosen["best"], best, dirs_exist_ok=True)

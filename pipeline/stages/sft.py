@@ -1,6 +1,6 @@
 """Fine-tune the base model on packed demonstrations: the reference policy pi_0 (paper, section 3.1).
 
-    python -m pipeline.stages.sft BLOCKS BASE OUT CURVES
+python -m pipeline.stages.sft BLOCKS BASE OUT CURVES
 """
 
 from pipeline import edge, tables

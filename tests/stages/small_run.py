@@ -128,6 +128,7 @@ def write_judges(root: Path, test_ids: list[str]) -> None:
     rows += [verdict("bt", "bench", "math-prm", str(math["pair_id"]), 1.0)]
     rows += [verdict("bt", "bench", "hep-go", str(code["pair_id"]), 0.0)]
     tables.write(VERDICTS, frame(VERDICTS, rows), root / "judge_evaluation" / "verdicts.parquet")
+    close(root / "judge_evaluation", "evaluate_judges", "pairs", 4)
 
 
 def write_prompts(folder: Path) -> None:

@@ -10,11 +10,13 @@ from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
 from pipeline.stages.pair import PairParams, paired
 from pipeline.tables import check
 
-BEST_WORST = PairParams(strategy="best_worst", length_penalty=0.0, min_margin=0.0, keep_unfinished=True, seed=1)
+BEST_WORST = PairParams(
+    strategy="best_worst", length_penalty=0.0, min_margin=0.0, keep_unfinished=True, seed=1
+)
 
 
 def pool(*rows: tuple[str, str, float]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Candidates and judgments from (prompt, response, score); a trailing ~ marks an answer cut at the limit."""
+    """Candidates and judgments from (prompt, response, score); a trailing ~ marks an unfinished answer."""
     candidates = [
         {
             "candidate_id": f"{prompt}{i}",
@@ -35,21 +37,28 @@ def pool(*rows: tuple[str, str, float]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pl.DataFrame(candidates, schema=CANDIDATES.schema), pl.DataFrame(scores, schema=JUDGMENTS.schema)
 
 
-def pairs_and_reasons(*rows: tuple[str, str, float], **changes: object) -> tuple[list[tuple[str, str]], dict[str, str]]:
+def pairs_and_reasons(
+    *rows: tuple[str, str, float], **changes: object
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
     ledger = Ledger("pair@t1", "prompts")
     made = paired(*pool(*rows), "t1", BEST_WORST.model_copy(update=changes), ledger)
     check(PAIRS, made)
-    texts = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in made.iter_rows(named=True)]
+    texts = [
+        (row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in made.iter_rows(named=True)
+    ]
     dropped = pl.concat(ledger.drops)
     return texts, dict(dropped.select("id", "reason").iter_rows())
 
 
 def test_the_best_and_the_worst_answer_become_a_pair():
-    assert pairs_and_reasons(("p", "mid", 1.0), ("p", "good", 2.0), ("p", "bad", -1.0)) == ([("good", "bad")], {})
+    assert pairs_and_reasons(("p", "mid", 1.0), ("p", "good", 2.0), ("p", "bad", -1.0)) == (
+        [("good", "bad")],
+        {},
+    )
 
 
 def test_the_length_penalty_selects_and_orders():
-    # The reference orders by the raw reward after selecting by the penalised one, so "chosen" can be the worse.
+    # The reference orders by the raw reward after selecting by the penalised one: "chosen" can be worse.
     rows = (("p", "short text", 1.0), ("p", "x" * 5000, 2.0))
     assert pairs_and_reasons(*rows, length_penalty=0.001)[0] == [("short text", "x" * 5000)]
     assert pairs_and_reasons(*rows)[0] == [("x" * 5000, "short text")]
@@ -81,10 +90,16 @@ def test_random_orders_its_two_by_score():
     assert set(made) == {("a", "b"), ("a", "c"), ("b", "c")}
 
 
-answer = st.tuples(st.sampled_from("pqrs"), st.sampled_from(["a", "b", "c~", "d"]), st.sampled_from([0.0, 1.0, 2.5]))
+answer = st.tuples(
+    st.sampled_from("pqrs"), st.sampled_from(["a", "b", "c~", "d"]), st.sampled_from([0.0, 1.0, 2.5])
+)
 
 
-@given(st.lists(answer, min_size=1, max_size=20), st.sampled_from(["best_worst", "best_random", "random"]), st.booleans())
+@given(
+    st.lists(answer, min_size=1, max_size=20),
+    st.sampled_from(["best_worst", "best_random", "random"]),
+    st.booleans(),
+)
 @settings(deadline=None, max_examples=60)
 def test_every_prompt_is_a_pair_or_a_line_of_the_ledger(rows, strategy, keep):
     made, reasons = pairs_and_reasons(*rows, strategy=strategy, keep_unfinished=keep)

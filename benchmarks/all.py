@@ -1,0 +1,99 @@
+"""Run every benchmark and write docs/benchmarks.md.
+
+python -m benchmarks.all [--out FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+NAMES = ("standardize", "packing", "startup", "sampling")
+BASE = Path("models/base")
+
+HEAD = """\
+# Benchmarks
+
+`make bench` writes this page. Each line is the last line of `python -m benchmarks.<name>`: the median of
+{runs} runs of ours and of the peer, taken in turns, after both were checked to give the same result.
+
+Machine: {cores} CPU cores, {memory} GiB of memory; Python {python}, polars {polars},
+datasets {datasets}, transformers {transformers}, TRL {trl}, torch {torch}.
+
+| benchmark | ours | peer | times as fast | unit | input | checked to be equal | peer is |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def run(name: str) -> dict[str, Any]:
+    """The JSON line of one benchmark."""
+    words = [sys.executable, "-m", f"benchmarks.{name}"]
+    if name == "sampling" and BASE.is_dir():
+        words += ["--model", str(BASE), "--dtype", "bfloat16"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """The results as Markdown."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    packages = {name: version(name) for name in ("polars", "datasets", "transformers", "trl", "torch")}
+    head = HEAD.format(
+        runs=min(result["runs"] for result in results),
+        cores=os.cpu_count(),
+        memory=round(pages * size / 2**30),
+        python=platform.python_version(),
+        **packages,
+    )
+    return head + "\n".join(map(line, results)) + "\n\n" + "\n".join(map(notes, results)) + "\n"
+
+
+def line(result: dict[str, Any]) -> str:
+    """One row of the table."""
+    taken = result["input"]
+    cells = [
+        f"`{result['name']}`",
+        figure(result["ours"]),
+        figure(result["peer"]),
+        figure(result["ratio"]),
+        result["unit"],
+        f"{taken['rows']:,} rows, {taken['bytes'] / 1e6:,.1f} MB",
+        result["equality"],
+        result["peer_is"] or "none",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def notes(result: dict[str, Any]) -> str:
+    """What a benchmark measured besides."""
+    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in result["notes"].items())
+    return f"- `{result['name']}`: {told or 'nothing else'}."
+
+
+def figure(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Run all, write the page."""
+    parser = argparse.ArgumentParser(description="Run every benchmark and write the page.")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    words = parser.parse_args()
+    results = []
+    for name in NAMES:
+        results.append(run(name))
+        sys.stdout.write(json.dumps(results[-1]) + "\n")
+        sys.stdout.flush()
+    words.out.write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

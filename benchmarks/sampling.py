@@ -1,0 +1,138 @@
+"""Sample n answers per prompt: our sampler against `generate` with one prompt at a time.
+
+The peer is the plain loop: each prompt by itself, `num_return_sequences` for the n answers. Ours
+fills every batch with rows of any prompt and refills places that become free. Texts cannot be compared,
+since each side draws its own random numbers; the greedy answers must be equal.
+
+    python -m benchmarks.sampling [--rows N] [--repeats N] [--model FOLDER] [--dtype float32|bfloat16]
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from benchmarks.measure import Result, flags, medians, tell
+from pipeline.chat import Chat
+from pipeline.engines.sampling import transformers_sampler
+from pipeline.engines.tiny_models import tiny_random
+from pipeline.models import SampleRequest
+
+ROWS = 16
+ANSWERS = 4
+NEW_TOKENS = 48
+SAMPLES = Path("data/samples/dibt_10k/data/train-00000-of-00001.parquet")
+
+
+def prompts_of(chat: Chat, rows: int) -> list[tuple[int, ...]]:
+    """Rendered prompts of the sample data, again from the first where they run out."""
+    texts = pl.read_parquet(SAMPLES)["prompt"].to_list()
+    return [tuple(chat.prompt_ids([{"role": "user", "content": texts[i % len(texts)]}])) for i in range(rows)]
+
+
+class Peer:
+    """`generate`, one prompt at a time."""
+
+    def __init__(self, model: Path, chat: Chat, dtype: str) -> None:
+        network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
+        self.network: Any = network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.stop = sorted(chat.stop_ids)
+
+    def __call__(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[list[int]]:
+        """The new tokens of every answer, its stop token included."""
+        found = []
+        for prompt in prompts:
+            ids = torch.tensor([list(prompt)], device=self.network.device)
+            done = self.network.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=NEW_TOKENS,
+                eos_token_id=self.stop,
+                pad_token_id=self.stop[0],
+                **settings,
+            )
+            found += [self.until_stop(row[len(prompt) :].tolist()) for row in done]
+        return found
+
+    def until_stop(self, ids: list[int]) -> list[int]:
+        """Without the padding behind the stop token."""
+        end = next((i + 1 for i, token in enumerate(ids) if token in self.stop), len(ids))
+        return ids[:end]
+
+
+def main() -> None:
+    """Load the model twice, compare greedy answers, time, tell."""
+    parser = flags(__doc__ or "", rows=ROWS)
+    parser.add_argument("--model", type=Path, help="a model folder; a tiny random model if not given")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    words = parser.parse_args()
+    disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        model = words.model or Path(folder) / "tiny"
+        if not words.model:
+            tiny_random(model, "smollm2", seed=0)
+        result = measured(model, words.rows, words.repeats, words.dtype, tiny=not words.model)
+    tell(result)
+
+
+def measured(model: Path, rows: int, repeats: int, dtype: str, *, tiny: bool) -> Result:
+    """The result on one model."""
+    chat = Chat.load(model)
+    prompts = prompts_of(chat, rows)
+    sampler = transformers_sampler(model, dtype=dtype, batch=64, threads=0)
+    peer = Peer(model, chat, dtype)
+    counted: dict[str, int] = {}
+
+    greedy = [SampleRequest(prompt, 0.0, 0) for prompt in prompts]
+    mine = {i: (done.tokens, done.text) for i, done in sampler(greedy, max_new_tokens=NEW_TOKENS)}
+    theirs = [(len(ids), text_of(chat, ids)) for ids in peer(prompts, do_sample=False)]
+    same = sum(mine[i] == row for i, row in enumerate(theirs))
+    assert dtype != "float32" or same == rows, f"{rows - same} of {rows} greedy answers differ"
+
+    def ours() -> None:
+        asked = [
+            SampleRequest(prompt, 1.0, i * ANSWERS + k)
+            for i, prompt in enumerate(prompts)
+            for k in range(ANSWERS)
+        ]
+        counted["ours"] = sum(done.tokens for _, done in sampler(asked, max_new_tokens=NEW_TOKENS))
+
+    def one_by_one() -> None:
+        found = peer(
+            prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=ANSWERS
+        )
+        counted["peer"] = sum(map(len, found))
+
+    fast, slow = medians(repeats, ours, one_by_one)
+    own, other = counted["ours"] / fast, counted["peer"] / slow
+    return Result(
+        name="sampling",
+        ours=own,
+        peer=other,
+        ratio=own / other,
+        unit="tokens/s",
+        peer_is="transformers generate, one prompt at a time",
+        input={"rows": rows, "bytes": sum(map(len, prompts)) * 4},
+        equality=f"greedy answers: {same} of {rows} the same, {dtype}",
+        runs=repeats,
+        notes={
+            "answers": ANSWERS,
+            "max_new_tokens": NEW_TOKENS,
+            "model": "tiny random" if tiny else json.loads((model / "config.json").read_text())["model_type"],
+        },
+    )
+
+
+def text_of(chat: Chat, ids: list[int]) -> str:
+    """The answer's text, without its stop token."""
+    return chat.decode(ids[:-1] if ids and ids[-1] in chat.stop_ids else ids)
+
+
+if __name__ == "__main__":
+    main()

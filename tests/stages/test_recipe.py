@@ -1,0 +1,131 @@
+"""A recipe is checked whole: a mistake is one error that names the key, what it may be and what it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import UserError
+from pipeline.stages.recipe import SECTIONS, TABLES, check, imported
+from tests.smoke_project import found
+
+ROOT = Path(__file__).parents[2]
+GOOD = YAML(typ="safe").load((ROOT / "recipes" / "quickstart.yaml").read_text(encoding="utf-8"))
+REMOVED = object()
+
+
+def changed(dotted: str, value: Any) -> dict[str, Any]:
+    recipe = json.loads(json.dumps(GOOD))  # a copy in which aliases are no longer one object
+    section, last = found(recipe, dotted)
+    if value is REMOVED:
+        del section[last]
+    else:
+        section[last] = value
+    return recipe
+
+
+def told(recipe: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as error:
+        check(recipe)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "said"),
+    [
+        ("generate.top_p", 0.9, "unknown key generate.top_p"),
+        ("train.objective.loss.0.wieght", 1.0, "unknown key train.objective.loss.0.wieght"),
+        ("mixes.quickstart.max_pairs_per_promt", 4, "unknown key mixes.quickstart.max_pairs_per_promt"),
+        ("selct", {}, "unknown section selct"),
+        ("pair", REMOVED, "missing section pair"),
+        ("pair.seed", REMOVED, "pair.seed is missing"),
+        ("pack.block", "many", "pack.block: input should be a valid integer, found 'many'"),
+        ("pack.block", 256.5, "pack.block: input should be a valid integer"),
+        ("sft.learning_rate", -1.0, "sft.learning_rate: input should be greater than 0, found -1.0"),
+        ("sft.learning_rate", 5, "sft.learning_rate: input should be less than 1, found 5"),
+        ("evaluate.temperature", -0.1, "evaluate.temperature: input should be greater than or equal to 0"),
+        ("generate.samples", [], "generate.samples: tuple should have at least 1 item"),
+        ("generate.engine", "vllm2", "generate.engine: input should be"),
+        ("train.reference", "t0", "train.reference: input should be 'pi0' or 'previous', found 't0'"),
+        ("mixes.quickstart.split.test_fraction", 1.5, "mixes.quickstart.split.test_fraction"),
+        ("sources.shp.rules.min_ratio", "two", "sources.shp.rules.min_ratio"),
+        ("sources.shp.rules.ratio", 2.0, "unknown key sources.shp.rules.ratio"),
+        ("sources.shp.adapter", "shpp", "sources.shp.adapter: expected one of ["),
+        (
+            "sources.shp.kind",
+            "prompts",
+            "sources.shp.kind: expected preferences, which is what the adapter shp makes",
+        ),
+        (
+            "sources.dibt_10k",
+            REMOVED,
+            "sources: expected at least one source of each kind, found none of ['prompts']",
+        ),
+        ("base_model.source", "llama", "base_model.source: expected a model source hub:org/name@revision"),
+        ("base_model.source", "hub:org/name@main", "a branch moves"),
+        ("iterations", {}, "iterations: expected at least one entry, found {}"),
+        (
+            "iterations.t2.prev",
+            "t7",
+            "iterations.t2.prev: expected an earlier policy, one of ['t0', 't1'], found 't7'",
+        ),
+        ("iterations.t2.prev", "t2", "one of ['t0', 't1'], found 't2'"),
+        ("iterations.t2.prev", "sft", "iterations.t2.prev: string should match pattern"),
+        ("iterations.t4", {"prev": "t1"}, "iterations: expected the keys ['t1', 't2', 't3'] in order"),
+        ("prompts.slices", 1, "prompts.slices: expected at least 2, one per iteration, found 1"),
+        ("mixes.offline.sources.0.name", "nektar", "mixes.offline.sources: expected one of ["),
+        ("mixes.offline.sources.0.name", "dibt_10k", "found 'dibt_10k'"),
+        ("mixes.offline.decontaminate.benchmarks.0", "shp", "mixes.offline.decontaminate.benchmarks"),
+        ("prompts.sources.0", "gsm8k", "prompts.sources: expected one of ["),
+        (
+            "sft_mix.sources.0.name",
+            "shp",
+            "sft_mix.sources: expected one of ['gpt4_llm', 'sharegpt'], found 'shp'",
+        ),
+        ("reward.mix", "ofline", "reward.mix: expected one of ['offline', 'quickstart'], found 'ofline'"),
+        (
+            "evaluate_judges.sets.0",
+            "gsm8k",
+            "evaluate_judges.sets: expected one of ['reward_bench'], found 'gsm8k'",
+        ),
+        ("judge.kind", "pairwise", "expected kind bt with models/reward, or pairwise with models/pairwise"),
+        ("judge.model", "models/best", "found bt with models/best"),
+        ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),
+        ("pairwise.max_example", 1000, "pairwise: max_example: expected at most training.max_length = 640"),
+        ("train.objective.label_smoothing", 0.5, "train.objective.label_smoothing"),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(dotted, value, said):
+    message = told(changed(dotted, value))
+    assert said in message
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+
+
+def test_several_wrong_keys_of_a_section_are_told_at_once():
+    recipe = changed("pack.block", "many")
+    recipe["pack"]["overflow"] = "cut"
+    message = told(recipe)
+    assert "pack.block" in message
+    assert "pack.overflow" in message
+
+
+def test_a_good_recipe_passes_and_every_section_has_a_class_that_needs_it():
+    check(GOOD)
+    for name in [*SECTIONS, *TABLES]:
+        assert name in told(changed(name, REMOVED))
+    for path in SECTIONS.values():
+        assert imported(path).model_config["extra"] == "forbid"
+
+
+def test_every_parameter_of_dvc_yaml_is_a_checked_section():
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    groups = YAML(typ="safe").load(text)["stages"].values()
+    named = {name.split(".")[0] for group in groups for name in group.get("do", group).get("params", [])}
+    assert named <= {*SECTIONS, *TABLES}
+    used = set(re.findall(r"\$\{(\w+)", text)) - {"key", "item"}
+    assert used <= {*SECTIONS, *TABLES}
+    assert named | used == {*SECTIONS, *TABLES}, "a section that no stage reads"

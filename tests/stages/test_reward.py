@@ -1,0 +1,69 @@
+"""The rows of the reward model: prompt and answer together, capped by id, over-long ones in the ledger."""
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import tables
+from pipeline.chat import Chat
+from pipeline.preference_training import capped
+from pipeline.schemas import MIX
+from pipeline.stages import reward
+from tests.stages.preference_rows import preference, preferences
+
+ROOT = Path(__file__).parents[2]
+PAIRS = preferences(
+    *(preference(i, f"Question {i}?", f"good {i}", f"bad {i}") for i in range(9)),
+    preference(9, "long?", "and on " * 900, "short"),
+)
+
+
+@pytest.fixture
+def trained(own_state, tmp_path, tiny_model, monkeypatch):
+    """Runs the stage up to the trainer; gives the rows that the trainer is handed and the counts."""
+
+    def run(**changes):
+        recipe = YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
+        recipe["reward"] |= changes
+        with (tmp_path / "params.yaml").open("w") as file:
+            YAML().dump(recipe, file)
+        mix = PAIRS.with_columns(cluster_id=pl.col("prompt_id")).select(list(MIX.columns))
+        tables.write(MIX, mix, tmp_path / "mix" / "train.parquet")
+        words = ["reward", "mix", str(tiny_model), "models/reward", "curves/reward", "training/reward"]
+        monkeypatch.setattr(sys, "argv", words)
+        handed = []
+        monkeypatch.setattr(reward, "train_reward", lambda base, rows, *_: handed.append(rows))
+        reward.main()
+        return handed[0], json.loads((tmp_path / "training" / "reward" / "counts.json").read_text())
+
+    return run
+
+
+def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
+    rows, counts = trained(max_pairs=None)
+    chat = Chat.load(tiny_model)
+    expected = {
+        (*chat.prompt_ids(pair["prompt"]), *chat.response_ids(pair["chosen"][0]["content"]))
+        for pair in PAIRS.head(9).iter_rows(named=True)
+    }
+    assert {tuple(ids) for ids in rows["chosen_ids"]} == expected
+    assert rows.columns == ["chosen_ids", "rejected_ids"]
+    assert (counts["in"], counts["kept"]) == (10, 9)
+    assert counts["dropped"] == {"answer longer than the window": 1}
+
+
+def test_a_cap_is_not_a_drop(trained):
+    rows, counts = trained(max_pairs=4)
+    assert counts["in"] == rows.height + sum(counts["dropped"].values()) == 4
+
+
+def test_a_cap_takes_the_lowest_ids_and_only_grows():
+    few, more = (
+        capped(PAIRS.sample(fraction=1, shuffle=True, seed=n), n)["pair_id"].to_list() for n in (3, 7)
+    )
+    assert few == more[:3] == sorted(PAIRS["pair_id"])[:3]
+    assert capped(PAIRS, None).height == PAIRS.height

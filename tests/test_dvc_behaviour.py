@@ -1,0 +1,106 @@
+"""What DVC does with this pipeline: an edit runs what it changes and no more, and everyday commands work."""
+
+import json
+
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.execution import Execution
+from tests.smoke_project import change, commit, copy, executed, must, run
+
+CLEAN = "Data and pipelines are up to date."
+
+
+@pytest.fixture
+def project(smoke, tmp_path):
+    return copy(smoke, tmp_path / "project")
+
+
+def test_another_iteration_runs_that_iteration_and_what_looks_at_all_of_them(project):
+    change(project, "iterations.t3", {"prev": "t2"})
+    ran = executed(must(project, "dvc", "repro"))
+    iteration = ["generate@t3", "judge@t3", "pair@t3", "train@t3", "evaluate@t3"]
+    assert sorted(ran) == sorted(["recipe", *iteration, "select", "release", "report"])
+    assert [name for name in ran if name in iteration] == iteration
+    assert sorted(path.name for path in (project / "models" / "policies").iterdir() if path.is_dir()) == [
+        *("t0", "t1", "t2", "t3")
+    ]
+
+
+def test_an_edit_that_changes_no_row_stops_where_the_bytes_are_the_same(project):
+    for section in ("mixes.quickstart", "prompts", "sft_mix"):
+        change(project, f"{section}.max_characters", 100_000)
+    ran = executed(must(project, "dvc", "repro"))
+    # The report shows the mixes of the recipe, so it is written anew; no model is asked anything.
+    assert sorted(ran) == ["mix@quickstart", "prompts", "recipe", "report", "sft_mix"]
+
+
+def test_execution_settings_make_nothing_stale(project):
+    assert CLEAN in must(project, "dvc", "status")
+    settings = {name: 1 for name, field in Execution.model_fields.items() if field.annotation is int}
+    settings |= {name: "elsewhere" for name in Execution.model_fields if name not in settings}
+    with (project / "exec.yaml").open("w") as file:
+        YAML().dump(settings, file)
+    variables = {f"PAIRMILL_{name.upper()}": str(value) for name, value in settings.items()}
+    assert CLEAN in must(project, "dvc", "status", env=variables)
+    assert not must(project, "git", "status", "--porcelain"), "exec.yaml is not ignored"
+
+
+def test_a_colleague_pulls_everything_and_runs_nothing(project, tmp_path):
+    must(project, "dvc", "remote", "add", "--default", "store", str(tmp_path / "remote"))
+    commit(project, "remote")
+    must(project, "dvc", "push", "-q")
+    must(tmp_path, "git", "clone", "-q", str(project), "clone")
+    clone = tmp_path / "clone"
+    must(clone, "dvc", "pull", "-q")
+    assert CLEAN in must(clone, "dvc", "status")
+    assert executed(must(clone, "dvc", "repro")) == []
+    best = clone / "models" / "best" / "model.safetensors"
+    assert best.read_bytes() == (project / "models" / "best" / "model.safetensors").read_bytes()
+
+
+def test_an_experiment_changes_one_value_and_its_effects_can_be_compared(project):
+    output = must(
+        project, "dvc", "exp", "run", "--set-param", "select.length_penalty=0.01", "--name", "shorter"
+    )
+    assert sorted(executed(output)) == ["recipe", "report", "select"]
+    assert json.loads((project / "data" / "select" / "verdict.json").read_text())["rule"].count("0.01 *")
+    changed = json.loads(must(project, "dvc", "params", "diff", "--json"))["params.yaml"]
+    assert changed == {"select.length_penalty": {"old": 0.0, "new": 0.01, "diff": 0.01}}
+    assert "shorter" in must(project, "dvc", "exp", "list", "--name-only")
+    must(project, "dvc", "metrics", "diff")
+    must(project, "dvc", "exp", "show", "--csv")
+
+
+def test_everyday_commands_work(project):
+    assert "reports/metrics.json" in must(project, "dvc", "metrics", "show")
+    assert "train@t2" in must(project, "dvc", "dag")
+    listed = must(project, "dvc", "stage", "list").splitlines()
+    assert any(line.startswith("train@t1") and "Train the policy of t1" in line for line in listed)
+    assert must(project, "dvc", "plots", "show").strip().endswith("index.html")
+    page = (project / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    assert "reward_by_policy" in page or "Mean reward of the validation answers" in page
+    assert not must(project, "git", "status", "--porcelain"), "a command left a file that git does not ignore"
+
+
+def test_a_failed_stage_is_not_locked_and_runs_again(project):
+    change(project, "pack.block", 32)
+    change(project, "pack.overflow", "drop")
+    failed = run(project, "dvc", "repro", "pack")
+    assert failed.returncode != 0
+    assert "raise pack.block in params.yaml" in failed.stderr
+    change(project, "pack.block", 1024)
+    # The earlier result comes from DVC's run cache: nothing is computed.
+    assert "pack" not in executed(must(project, "dvc", "repro", "pack"))
+    assert CLEAN in must(project, "dvc", "status", "pack")
+
+
+def test_another_judge_judges_the_same_candidates(project):
+    change(project, "judge.kind", "pairwise")
+    change(project, "judge.model", "models/pairwise")
+    ran = executed(must(project, "dvc", "repro", "pair@t1", "evaluate_baselines"))
+    assert sorted(ran) == ["evaluate_baselines", "judge@t1", "pair@t1", "recipe"]
+    judged = pl.read_parquet(project / "data" / "iterations" / "t1" / "judge" / "judgments.parquet")
+    assert judged["judge"].unique().to_list() == ["pairwise"]
+    assert judged["score"].is_between(0, 1).all()

@@ -1,0 +1,155 @@
+"""The recipes in recipes/: each is whole and gives a pipeline; the paper's has the paper's values."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+
+from pipeline.params import read_file
+from pipeline.stages.recipe import SECTIONS, TABLES, check
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+HERE = ("quickstart", "smoke")
+"""Recipes whose data are in this repository."""
+
+
+def named(value: Any) -> Any:
+    """Nested mappings as attributes, for reading them aloud."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{key: named(inner) for key, inner in value.items()})
+    return [named(inner) for inner in value] if isinstance(value, list) else value
+
+
+def stages_of(recipe: Path, folder: Path) -> dict[str, Any]:
+    """The stages that dvc.yaml becomes with this recipe."""
+    (folder / ".dvc").mkdir()
+    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
+    shutil.copyfile(recipe, folder / "params.yaml")
+    index = Repo(str(folder), uninitialized=True).index
+    assert index.graph is not None
+    index.check_graph()
+    return {stage.name: stage for stage in index.stages}
+
+
+def paths(entries: Any) -> set[str]:
+    return {entry.def_path for entry in entries}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_passes_the_check(recipe):
+    check(read_file(recipe))
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a library of DVC's
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_gives_a_graph_without_cycles_and_a_chain_of_policies(recipe, tmp_path):
+    content, stages = read_file(recipe), stages_of(recipe, tmp_path)
+    assert {name for name in stages if name.startswith("fetch@")} == {
+        f"fetch@{name}" for name in content["sources"]
+    }
+    for key, row in content["iterations"].items():
+        assert f"models/policies/{row['prev']}" in paths(stages[f"generate@{key}"].deps)
+        assert f"models/policies/{row['prev']}" in paths(stages[f"train@{key}"].deps)
+        assert f"models/policies/{key}" in paths(stages[f"train@{key}"].outs)
+    made = {path for stage in stages.values() for path in paths(stage.outs)}
+    needed = {
+        path
+        for stage in stages.values()
+        for path in paths(stage.deps)
+        if path.startswith(("data/", "models/"))
+    }
+    for path in needed:
+        # A file inside an out, an out, or a folder that holds outs.
+        assert any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made), (
+            path
+        )
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_opens_with_what_it_is_and_keeps_the_order_of_the_run(recipe):
+    assert recipe.read_text(encoding="utf-8").startswith("# ")
+    content = read_file(recipe)
+    assert list(content) == [key for key in read_file(ROOT / "recipes" / "quickstart.yaml") if key in content]
+    assert set(content) == {*SECTIONS, *TABLES}
+    keys = list(content["iterations"])
+    assert keys == [f"t{number}" for number in range(1, len(keys) + 1)]
+
+
+def test_the_project_starts_with_the_quickstart_recipe():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "recipes" / "quickstart.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_the_data_of_a_small_recipe_are_in_this_repository(name):
+    for source in read_file(ROOT / "recipes" / f"{name}.yaml")["sources"].values():
+        folder = source["origin"].removeprefix("path:")
+        assert folder.startswith("data/samples/")
+        for file in source["files"]:
+            assert (ROOT / folder / file["path"]).is_file()
+
+
+def test_the_smoke_recipe_is_the_quickstart_recipe_on_fake_engines():
+    smoke, quickstart = (read_file(ROOT / "recipes" / f"{name}.yaml") for name in ("smoke", "quickstart"))
+    for section in ("sources", "mixes", "sft_mix", "prompts", "iterations", "pair", "select"):
+        assert smoke[section] == quickstart[section], section
+    engines = {section["engine"] for section in smoke.values() if "engine" in section}
+    assert engines == {"fake"}
+    assert smoke["base_model"]["source"].startswith("random:")
+
+
+@pytest.fixture(scope="module")
+def paper() -> Any:
+    return named(read_file(ROOT / "recipes" / "paper.yaml"))
+
+
+def test_the_paper_judges(paper):
+    # arXiv 2405.07863: section 2.1 (Bradley-Terry), 2.2 (pairwise), appendix B.
+    assert (paper.reward.training.learning_rate, paper.reward.training.epochs) == (2e-6, 1)
+    assert paper.reward.training.global_batch == 512
+    assert (paper.pairwise.training.learning_rate, paper.pairwise.training.epochs) == (5e-6, 1)
+    assert paper.pairwise.training.max_length == paper.pairwise.max_example == 3072
+    assert paper.pairwise.training.global_batch == 128
+    assert paper.reward.mix == paper.pairwise.mix == "mix2"
+    assert paper.judge.kind == "bt"
+
+
+def test_the_paper_sft(paper):
+    assert (paper.sft.learning_rate, paper.sft.epochs, paper.sft.global_batch) == (2e-5, 1, 32)
+    assert paper.pack.block == paper.sft.max_length == 8192
+
+
+def test_the_paper_loop(paper):
+    assert list(vars(paper.iterations)) == ["t1", "t2", "t3"]
+    assert [row.prev for row in vars(paper.iterations).values()] == ["t0", "t1", "t2"]
+    assert paper.prompts.per_slice == 20_000
+    assert paper.prompts.slices >= 3
+    samples = {(part.temperature, part.count) for part in paper.generate.samples}
+    assert samples == {(1.0, 4), (0.7, 4)}
+    assert paper.generate.max_new_tokens == 2048
+    assert (paper.pair.strategy, paper.pair.length_penalty) == ("best_worst", 0.0)
+    assert (paper.train.start, paper.train.reference) == ("previous", "pi0")
+    training = paper.train.training
+    assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 2, 128)
+    assert training.schedule == "cosine"
+    assert training.warmup_ratio == 0.03
+    assert paper.train.objective.beta == 0.1
+    assert [(term.name, term.weight) for term in paper.train.objective.loss] == [("sigmoid", 1.0)]
+
+
+def test_the_paper_offline_baseline_is_dpo_on_nectar(paper):
+    assert [source.name for source in vars(paper.mixes)[paper.offline_dpo.mix].sources] == ["nectar"]
+    assert paper.offline_dpo.objective.beta == 0.1
+
+
+def test_larger_recipes_name_their_hub_data_by_commit():
+    for name in ("paper", "local"):
+        for source in read_file(ROOT / "recipes" / f"{name}.yaml")["sources"].values():
+            form, _, rest = source["origin"].partition(":")
+            if form == "hub":
+                assert len(rest.partition("@")[2]) == 40, source["origin"]
+            else:
+                assert all(file["sha256"] for file in source["files"])
