@@ -151,7 +151,7 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     assert len(shown) == 4 + 1 + 3 + 4 + 3
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 14 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 15 stages" in page
     assert "fails" not in page
 
 

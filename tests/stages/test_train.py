@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from pipeline import tables
 from pipeline.ids import content_id, pair_id
 from pipeline.ledger import Ledger
-from pipeline.schemas import PAIRS
+from pipeline.schemas import ORIGIN_KEY, PAIRS
 from pipeline.stages import train
 from tests.stages.preference_rows import assistant, user
 
@@ -64,6 +64,7 @@ def test_start_and_reference_are_what_the_recipe_says(
     train.main()
     ((stage, rows, policy, against, params, *outs),) = asked
     assert (stage, rows.height) == ("train@t2", 6)
+    assert set(ORIGIN_KEY) <= set(rows.columns), "the ledger of what does not fit needs a place for each pair"
     assert (policy.as_posix(), against.as_posix()) == expected
     assert params.objective.beta == 0.1
     assert [out.as_posix() for out in outs] == ["models/t2", "curves/t2", "training/t2"]
