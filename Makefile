@@ -33,7 +33,7 @@ data-only:
 
 demo: setup
 	@dvc repro
-	@printf '\n%s\n' "Done. Look at reports/index.html in a browser; then: dvc metrics show, dvc plots show, dvc dag." \
+	@printf '\n%s\n' "Done. Look at reports/index.html in a browser; then: dvc dag, dvc plots show, pairmill costs." \
 	  "Edit params.yaml and run dvc repro again: only what the edit changes will run."
 
 test: setup

@@ -80,7 +80,7 @@ def standardize(name: str, source: Source, raw_folder: Path, out: Path) -> dict[
         reasons = dict(Counter(drops["reason"]).most_common(5))
         raise UserError(f"sources.{name}: expected at least one row to keep, found none; dropped: {reasons}")
     tables.write(KINDS[source.kind], kept, out / f"{source.kind}.parquet")
-    ledger = Ledger("standardize", source.kind)
+    ledger = Ledger(f"standardize@{name}", source.kind)
     ledger.drop(drops, id_column="id")
     counts = ledger.close(account.items, kept.height, out)
     log.info("%s: %d raw rows, %d items, %d kept", name, counted.rows, account.items, kept.height)

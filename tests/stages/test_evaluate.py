@@ -26,7 +26,7 @@ def policies(tiny_model, tmp_path):
 
 
 def evaluation(policies, name: str, kind: str = "bt", prompts=PROMPTS) -> pl.DataFrame:
-    baseline = answers(prompts, "t0", policies["t0"], PARAMS)
+    baseline = answers(PROMPTS, "t0", policies["t0"], PARAMS)
     rows = evaluated(
         answers(prompts, name, policies[name], PARAMS),
         baseline,

@@ -63,7 +63,7 @@ def test_every_row_is_in_the_table_or_the_ledger(tmp_path):
     }
     assert (counts["in"], counts["kept"]) == (5, 2)
     written = json.loads((tmp_path / "out" / "counts.json").read_text())
-    assert written == counts == counts_of("standardize", "preferences", 5, 2, dropped)
+    assert written == counts == counts_of("standardize@mine", "preferences", 5, 2, dropped)
 
 
 def test_rows_carry_origin_ids_and_scores(tmp_path):
