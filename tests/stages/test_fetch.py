@@ -18,7 +18,7 @@ from tests.hub_server import hub_server
 ROOT = Path(__file__).parents[2]
 CONTENT = b'{"a": 1}\n'
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-COMMIT = "0" * 40
+COMMIT = "1" * 40
 
 
 def source(origin: str, path: str = "sub/f.jsonl", sha256: str | None = DIGEST) -> Source:
@@ -118,6 +118,7 @@ def test_a_hub_data_set_is_taken_at_its_commit(project):
         ("org/name", None, "gone.jsonl", "expected the file gone.jsonl"),
         ("org/name", COMMIT, "f.jsonl", "no such commit"),
         ("org/other", COMMIT, "f.jsonl", "no such data set, or no access"),
+        ("org/name", "0" * 40, "f.jsonl", "expected the commit to read org/name at, found zeros"),
     ],
 )
 def test_what_the_hub_does_not_have_is_one_line_without_a_traceback(
