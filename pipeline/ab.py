@@ -5,7 +5,7 @@ of [CONTEXT], [RESPONSE A] and [RESPONSE B] follows section 2.1 of the paper). `
 wording for an instruction-tuned model without such training, the prompted judge. Both end with the
 chat's generation prompt, so the label is read where an answer begins: the reference reads it at the
 end of the user turn on every template that does not open the assistant turn by itself
-(RLHF-Reward-Modeling issue 21).
+(a report to the RLHF-Reward-Modeling project).
 
 No text can forge a section: markers inside it get round brackets, [RESPONSE B] becomes (RESPONSE B).
 """

@@ -2,7 +2,7 @@
 
 Every value is read at the true last position of its row, found by length and never by looking for
 padding: where the pad token is EOS, transformers' own classifier head reads one position too early
-and gives a chosen and a rejected answer the same score (RLHF-Reward-Modeling issue 49). Alone,
+and gives a chosen and a rejected answer the same score (reported to the RLHF-Reward-Modeling project). Alone,
 in any batch and in any order a row's value is the same within 1e-4 in float32.
 """
 

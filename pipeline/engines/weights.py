@@ -72,7 +72,7 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
 
     A sequence classifier reads the last token that is not padding. If the token that ends an answer
     is the padding (pad == EOS), it reads another position than at the end of turn, or the same one
-    for chosen and rejected (RLHF-Reward-Modeling issue 49).
+    for chosen and rejected (reported to the RLHF-Reward-Modeling project).
     ends: the last ids of all rows. UserError if the vocabulary has no special token left.
     """
     stops = (
