@@ -28,7 +28,8 @@ def run(stage: str, main: Callable[[], None]) -> None:
     quieten()
     started = time.monotonic()
     try:
-        execution()  # a wrong setting is told before anything is computed
+        if threads := execution().threads:  # a wrong setting is told before anything is computed
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded
         main()
     except UserError as error:
         sys.stderr.write(f"error in {stage}: {error}\n")
@@ -37,12 +38,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
 
 
 def quieten() -> None:
-    """Keep libraries from talking over the stage, asking the network for anything, and fighting for cores.
-
-    Threads that spin while they wait make a training step several times slower as soon as another
-    process wants a core too; set before torch is loaded, this makes them sleep.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    """Keep libraries from talking over the stage, and from asking the network for anything."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

@@ -10,14 +10,17 @@ from pipeline import edge
 from pipeline.errors import UserError
 def main():
     (out,) = edge.arguments("OUT")
+    if out.name == "threads":
+        import os
+        print(os.environ["OMP_NUM_THREADS"])
     if out.name == "bad":
         raise UserError("expected a, found b; mend it with: c")
 edge.run("stage", main)
 """
 
 
-def run(tmp_path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {"PYTHONPATH": ":".join(sys.path), "PAIRMILL_STATE": str(tmp_path / "state")}
+def run(tmp_path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = {"PYTHONPATH": ":".join(sys.path), "PAIRMILL_STATE": str(tmp_path / "state")} | settings
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, env=env, check=False
     )
@@ -40,3 +43,7 @@ def test_a_success_leaves_a_record_outside_the_outs(tmp_path):
     record = json.loads(line)
     assert record["stage"] == "stage@t1"
     assert record["peak_mib"] > 5
+
+
+def test_the_threads_of_the_execution_settings_hold_for_every_stage(tmp_path):
+    assert run(tmp_path, "x/threads", PAIRMILL_THREADS="3").stdout == "3\n"
