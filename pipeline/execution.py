@@ -22,7 +22,7 @@ class Execution(Params):
     """How a stage runs here."""
 
     threads: int = Field(default=0, ge=0)
-    """CPU threads for torch; 0 takes all cores. Beside other work, 1 is faster: threads wait for each other."""
+    """CPU threads for torch; 0 takes all cores. Beside other work 1 is faster: threads await each other."""
     sample_batch: int = Field(default=64, gt=0)
     """Sequences generated at once."""
     score_batch_tokens: int = Field(default=8192, gt=0)
