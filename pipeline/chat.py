@@ -93,16 +93,24 @@ class Chat:
         ids: list[int] = []
         for piece in self.special_names.split(text):
             special = self.special_names.fullmatch(piece)
-            plain = piece.replace(GUARD, "")
+            plain = self.guarded_names.sub(lambda match: match[0].replace(GUARD, ""), piece)
             ids += [self.tokenizer.convert_tokens_to_ids(piece)] if special else self.encode_plain(plain)
         return ids
 
     @cached_property
     def special_names(self) -> re.Pattern[str]:
-        """Finds the names of special tokens in text, the longest first; one group, for splitting."""
-        names = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        longest_first = sorted(names, key=lambda name: (-len(name), name))
-        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if names else "((?!))")
+        """Finds the names of special tokens in text; one group, for splitting."""
+        return either(self.names)
+
+    @cached_property
+    def guarded_names(self) -> re.Pattern[str]:
+        """Finds what `guard` makes of such names; the guard elsewhere in a text is text."""
+        return either([name[0] + GUARD + name[1:] for name in self.names])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the special tokens."""
+        return [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Ids of all turns before the answer, with the generation prompt."""
@@ -181,3 +189,9 @@ class Chat:
         """The id that fills batches; always masked, so it may equal EOS."""
         pad = self.tokenizer.pad_token_id
         return self.end_of_turn if pad is None else pad
+
+
+def either(names: Sequence[str]) -> re.Pattern[str]:
+    """Finds any of `names`, the longest first; one group."""
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if names else "((?!))")

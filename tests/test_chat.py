@@ -59,6 +59,7 @@ def test_a_prompt_and_its_answer_are_the_tokens_of_the_full_rendering_and_of_tra
 @pytest.mark.parametrize("template", TEMPLATES)
 @settings(max_examples=60, deadline=None)
 @given(question=texts, answer=texts)
+@example(question="\ufdd0\ufdd1", answer="a\ufdd0\ufdd1b")
 def test_any_text_renders_as_the_tokenizer_does(chats, template, question, answer):
     # Where an answer opens with a space, the tokenizer would merge it with the prompt's last token (and the
     # Llama 3 template would trim it): generation cannot, so neither does training.
@@ -121,13 +122,11 @@ def test_the_name_of_a_special_token_in_a_text_stays_text(chats, template, place
 def test_the_guarded_way_gives_the_same_tokens_as_the_tokenizer(chats, template):
     chat = chats[template]
     messages = [SYSTEM, *PROMPT, {"role": "assistant", "content": "Paris 12."}, *PROMPT]
-    plain = chat.text(messages, add_generation_prompt=True)
-    guarded = plain.replace("France", "Fr\ufdd0\ufdd1ance", 1)
-    assert (
-        chat.encode(guarded)
-        == chat.encode(plain)
-        == chat.tokenizer(plain, add_special_tokens=False)["input_ids"]
-    )
+    end = END[template]
+    plain = chat.text(messages, add_generation_prompt=True) + end
+    read = chat.tokenizer(plain, add_special_tokens=False)["input_ids"]
+    assert chat.encode(plain) == read
+    assert chat.encode(plain + chat.guard(end)) == read + chat.encode_plain(end)
 
 
 def test_bos_stands_exactly_once(chats):
