@@ -1,13 +1,21 @@
 """Fixtures that several folders of tests use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.execution import Execution, execution
 from tests import smoke_project
+
+# A gate must give the same answer twice: there the examples follow from the tests alone. A developer's
+# runs draw new ones each time, which is how rare failures are found.
+settings.register_profile("gate", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("gate")
 
 
 @pytest.fixture(scope="session")
