@@ -1,6 +1,9 @@
 """Run every benchmark and write docs/benchmarks.md.
 
-python -m benchmarks.all [--out FILE]
+python -m benchmarks.all [--out FILE] [--whole]
+
+The mix at full scale takes ten minutes or more with the making of its input: without --whole it is run on a
+tenth of the paper's size, and compared with a hundredth.
 """
 
 import argparse
@@ -13,28 +16,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-NAMES = ("standardize", "packing", "startup", "sampling")
+NAMES = ("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup", "sampling")
 BASE = Path("models/base")
 
 HEAD = """\
 # Benchmarks
 
 `make bench` writes this page. Each line is the last line of `python -m benchmarks.<name>`: the median of
-{runs} runs of ours and of the peer, taken in turns, after both were checked to give the same result.
+`runs` runs of ours and of the peer, taken in turns, after both were checked to give the same result.
 
 Machine: {cores} CPU cores, {memory} GiB of memory; Python {python}, polars {polars},
 datasets {datasets}, transformers {transformers}, TRL {trl}, torch {torch}.
 
-| benchmark | ours | peer | times as fast | unit | input | checked to be equal | peer is |
-|---|---|---|---|---|---|---|---|
+| benchmark | ours | peer | times as fast | unit | runs | input | checked to be equal | peer is |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
-def run(name: str) -> dict[str, Any]:
+def run(name: str, *, whole: bool) -> dict[str, Any]:
     """The JSON line of one benchmark."""
     words = [sys.executable, "-m", f"benchmarks.{name}"]
     if name == "sampling" and BASE.is_dir():
         words += ["--model", str(BASE), "--dtype", "bfloat16"]
+    if name == "mix_full_scale" and not whole:
+        words += ["--fraction", "0.1"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -44,7 +49,6 @@ def page(results: list[dict[str, Any]]) -> str:
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     packages = {name: version(name) for name in ("polars", "datasets", "transformers", "trl", "torch")}
     head = HEAD.format(
-        runs=min(result["runs"] for result in results),
         cores=os.cpu_count(),
         memory=round(pages * size / 2**30),
         python=platform.python_version(),
@@ -62,6 +66,7 @@ def line(result: dict[str, Any]) -> str:
         figure(result["peer"]),
         figure(result["ratio"]),
         result["unit"],
+        str(result["runs"]),
         f"{taken['rows']:,} rows, {taken['bytes'] / 1e6:,.1f} MB",
         result["equality"],
         result["peer_is"] or "none",
@@ -70,9 +75,22 @@ def line(result: dict[str, Any]) -> str:
 
 
 def notes(result: dict[str, Any]) -> str:
-    """What a benchmark measured besides."""
-    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in result["notes"].items())
-    return f"- `{result['name']}`: {told or 'nothing else'}."
+    """What a benchmark measured besides; a line below it for whatever has parts."""
+    measured = {key: result[key] for key in ("recall", "precision", "classes") if key in result}
+    found = result["notes"] | measured
+    parts = {key: value for key, value in found.items() if isinstance(value, dict)}
+    lines = [f"- `{result['name']}`: {plain(found) or 'nothing else'}."]
+    for key, value in parts.items():
+        inner = {name: part for name, part in value.items() if isinstance(part, dict)}
+        lines.append(f"  - {key.replace('_', ' ')}: {plain(value)}".rstrip(" :"))
+        lines += [f"    - {name}: {plain(part)}" for name, part in inner.items()]
+    return "\n".join(lines)
+
+
+def plain(values: dict[str, Any]) -> str:
+    """The values that have no parts."""
+    told = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
 
 
 def figure(value: float | None) -> str:
@@ -86,10 +104,11 @@ def main() -> None:
     """Run all, write the page."""
     parser = argparse.ArgumentParser(description="Run every benchmark and write the page.")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    parser.add_argument("--whole", action="store_true", help="run the mix at the paper's own scale")
     words = parser.parse_args()
     results = []
     for name in NAMES:
-        results.append(run(name))
+        results.append(run(name, whole=words.whole))
         sys.stdout.write(json.dumps(results[-1]) + "\n")
         sys.stdout.flush()
     words.out.write_text(page(results), encoding="utf-8")

@@ -38,6 +38,12 @@ class Result:
     """What was checked to be equal before anything was timed, or why nothing could be."""
     runs: int
     notes: dict[str, Any] = field(default_factory=dict)
+    recall: float | None = None
+    """Of what a labelled set says is to be found, the part that was; absent where nothing is searched."""
+    precision: float | None = None
+    """Of what was found, the part that the labelled set says is right."""
+    classes: dict[str, dict[str, Any]] | None = None
+    """Counts per class of the labelled set."""
 
 
 def flags(description: str, *, rows: int) -> argparse.ArgumentParser:
@@ -65,7 +71,9 @@ def medians(repeats: int, *sides: Callable[[], Any]) -> list[float]:
 
 def tell(result: Result) -> None:
     """Write the JSON line."""
-    rounded = {
-        key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(result).items()
-    }
+    told = asdict(result)
+    for key in ("recall", "precision", "classes"):
+        if told[key] is None:
+            del told[key]
+    rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}
     sys.stdout.write(json.dumps(rounded) + "\n")

@@ -24,9 +24,7 @@ from pipeline import raw
 from pipeline.stages import standardize
 from pipeline.sources import adapter
 module = adapter("trl_pairs")
-rules = module.Rules(
-    prompt="explicit", chosen_score=None, rejected_score=None, scores_must_agree=False, min_margin=None
-)
+rules = module.Rules(prompt="explicit", chosen_score=None, rejected_score=None, scores_must_agree=False)
 rows = raw.read(Path(sys.argv[1]).parent, [Path(sys.argv[1]).name], None)
 _, items = next(iter(module.items(rows, rules)))
 print(items[0].chosen)

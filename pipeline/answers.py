@@ -1,13 +1,12 @@
 """Answers to one prompt, and the preferences that their scores make.
 
 Pair rules of the paper's data (arXiv 2405.07863, appendix A): all combinations or best against
-worst, ties dropped, small margins dropped. Every pair that is not kept is a drop with its reason.
+worst, ties dropped. Small margins are a rule of the mix, which sees a whole source at once. Every
+pair that is not kept is a drop with its reason.
 """
 
 from itertools import combinations
 from typing import Literal, NamedTuple
-
-from pydantic import Field
 
 from pipeline.items import Conversation, Drop, Item, Preference
 from pipeline.params import Params
@@ -15,7 +14,6 @@ from pipeline.params import Params
 MISSING_SCORE = "missing score"
 TIE = "tie"
 REVERSED = "rejected is rated higher"
-SMALL_MARGIN = "margin below minimum"
 FEW_ANSWERS = "fewer than two answers"
 
 
@@ -31,9 +29,7 @@ class RankedRules(Params):
     """How the scored answers to one prompt become pairs."""
 
     pairs: Literal["all", "best_vs_worst"]
-    """Every combination of two answers, or only the highest against the lowest score."""
-    min_margin: float | None = Field(ge=0)
-    """Pairs with a smaller score difference are dropped; null: no such rule. Ties are always dropped."""
+    """Every combination of two answers, or only the highest against the lowest score; ties are dropped."""
 
 
 class RatedRules(Params):
@@ -41,8 +37,6 @@ class RatedRules(Params):
 
     scores_must_agree: bool
     """Drop pairs whose chosen answer is not rated strictly higher; a pair without both scores passes."""
-    min_margin: float | None = Field(ge=0)
-    """Pairs with a smaller (chosen - rejected) score are dropped; null: no such rule."""
 
 
 def ranked_pairs(prompt: Conversation, answers: list[Answer], rules: RankedRules) -> list[Item]:
@@ -50,41 +44,36 @@ def ranked_pairs(prompt: Conversation, answers: list[Answer], rules: RankedRules
     if len(answers) < 2:
         return [Drop(FEW_ANSWERS, len(answers), 2)]
     if rules.pairs == "all":
-        return [ranked_pair(prompt, a, b, rules.min_margin) for a, b in combinations(answers, 2)]
+        return [ranked_pair(prompt, a, b) for a, b in combinations(answers, 2)]
     scored = [(answer.score, -i, answer) for i, answer in enumerate(answers) if answer.score is not None]
     if len(scored) < 2:
         return [Drop(MISSING_SCORE, len(scored), 2)]
     ordered = [answer for _, _, answer in sorted(scored, key=lambda entry: entry[:2])]
-    return [ranked_pair(prompt, ordered[-1], ordered[0], rules.min_margin)]
+    return [ranked_pair(prompt, ordered[-1], ordered[0])]
 
 
-def ranked_pair(prompt: Conversation, a: Answer, b: Answer, min_margin: float | None) -> Item:
+def ranked_pair(prompt: Conversation, a: Answer, b: Answer) -> Item:
     """The preference for the higher score of two."""
     if a.score is None or b.score is None:
         return Drop(MISSING_SCORE)
     if a.score == b.score:
         return Drop(TIE, a.score)
     chosen, rejected = (a, b) if a.score > b.score else (b, a)
-    return with_margin(prompt, chosen, rejected, min_margin)
+    return preferred(prompt, chosen, rejected)
 
 
 def rated_pair(prompt: Conversation, chosen: Answer, rejected: Answer, rules: RatedRules) -> Item:
-    """The preference as upstream gives it, unless its scores break the rules."""
+    """The preference as upstream gives it, unless its scores deny it and the rules ask for agreement."""
     if rules.scores_must_agree and chosen.score is not None and rejected.score is not None:
         if chosen.score == rejected.score:
             return Drop(TIE, chosen.score)
         if chosen.score < rejected.score:
             return Drop(REVERSED, chosen.score - rejected.score, 0.0)
-    return with_margin(prompt, chosen, rejected, rules.min_margin)
+    return preferred(prompt, chosen, rejected)
 
 
-def with_margin(prompt: Conversation, chosen: Answer, rejected: Answer, min_margin: float | None) -> Item:
-    """The preference, unless its margin is asked for and is missing or too small."""
-    if min_margin is not None:
-        if chosen.score is None or rejected.score is None:
-            return Drop(MISSING_SCORE)
-        if (margin := chosen.score - rejected.score) < min_margin:
-            return Drop(SMALL_MARGIN, margin, min_margin)
+def preferred(prompt: Conversation, chosen: Answer, rejected: Answer) -> Preference:
+    """The preference for `chosen`, with scores and authors."""
     return Preference(
         prompt, chosen.text, rejected.text, chosen.score, rejected.score, chosen.by, rejected.by
     )

@@ -13,7 +13,7 @@ it is generated; a template that trims (Llama 3) does so to earlier turns only.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,17 +128,21 @@ class Chat:
         """Ids of a conversation, and for each whether an assistant wrote it (its end of turn included)."""
         ids: list[int] = []
         mask: list[bool] = []
+        for opening, response in self.turns(messages):
+            before, answer = self.encode(opening), self.response_ids(response)
+            ids += before + answer
+            mask += [False] * len(before) + [True] * len(answer)
+        return ids, mask
+
+    def turns(self, messages: Messages) -> Iterator[tuple[str, str]]:
+        """For each answer: what the template writes between the last answer and it, for `encode`; itself."""
         done = 0
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             opening = self.text(messages[:i], add_generation_prompt=True)
-            before = self.encode(opening[done:])
-            answer = self.response_ids(message["content"])
-            ids += before + answer
-            mask += [False] * len(before) + [True] * len(answer)
+            yield opening[done:], message["content"]
             done = len(opening) + len(self.closed_turn(messages[: i + 1], opening))
-        return ids, mask
 
     def closed_turn(self, messages: Messages, opening: str) -> str:
         """What the template writes for the last answer after `opening`, up to the end of its turn."""

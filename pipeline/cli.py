@@ -1,7 +1,7 @@
 """The `pairmill` command: what a person asks of the project beside `dvc repro`.
 
     pairmill publish mixes/<name> --repo org/name      also iterations/<t>, release
-    pairmill sources                                   the sources of params.yaml and their licences
+    pairmill sources [ADAPTER ...] [--json]            what can be read, under which licence, by which rule
     pairmill doctor                                    is this checkout fit to run?
     pairmill costs                                     wall time and peak memory of each stage that ran here
 
@@ -9,21 +9,22 @@ Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline import edge
+from pipeline import sources as adapters
 from pipeline.doctor import examine
 from pipeline.errors import UserError
 from pipeline.params import PARAMS_FILE, load
 from pipeline.publishing import gather, upload, write_folder
+from pipeline.source_listing import Known, adapter_lines, record, source_rows
 from pipeline.source_params import Source
-
-SOURCE_KEYS = ("adapter", "kind", "origin", "licence", "redistributable")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +48,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=publish)
 
-    command = commands.add_parser("sources", help="list the sources of params.yaml")
+    command = commands.add_parser(
+        "sources", help="adapters with their data sets, licences and rules; and the sources of params.yaml"
+    )
+    command.add_argument("adapters", nargs="*", metavar="ADAPTER", help="only these; default: every adapter")
+    command.add_argument("--json", action="store_true", help="for machines")
     command.set_defaults(run=sources)
 
     command = commands.add_parser("doctor", help="check params, pipeline, disk and base model")
@@ -72,14 +77,31 @@ def publish(words: argparse.Namespace) -> int:
     return 0
 
 
-def sources(_: argparse.Namespace) -> int:
-    """One line per source: name, adapter, kind, origin, licence, redistributable."""
-    entries = load("sources", dict[str, Source], Path(PARAMS_FILE))
-    rows = [
-        [name, *(str(getattr(entry, key)) for key in SOURCE_KEYS)] for name, entry in sorted(entries.items())
-    ]
-    say(*aligned([["source", *SOURCE_KEYS], *rows]))
+def sources(words: argparse.Namespace) -> int:
+    """Every adapter with what it reads, and a line per source of params.yaml, where there is such a file."""
+    recipe = load("sources", dict[str, Source], Path(PARAMS_FILE)) if Path(PARAMS_FILE).exists() else {}
+    known = [known_adapter(name, recipe) for name in words.adapters or adapters.names()]
+    if words.json:
+        say(json.dumps(record(known, recipe), indent=1))
+        return 0
+    for one in known:
+        say(*adapter_lines(one), "")
+    if recipe and not words.adapters:
+        say(*aligned(source_rows(recipe)))
     return 0
+
+
+def known_adapter(name: str, recipe: Mapping[str, Source]) -> Known:
+    """What an adapter says of itself, and the recipe's sources that use it."""
+    module = adapters.adapter(name)
+    return Known(
+        adapter=name,
+        kind=module.KIND,
+        rule=module.RULE,
+        parameters=tuple(module.Rules.model_fields),
+        sets=module.SETS,
+        used_by=tuple(source for source, entry in sorted(recipe.items()) if entry.adapter == name),
+    )
 
 
 def doctor(_: argparse.Namespace) -> int:

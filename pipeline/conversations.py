@@ -6,6 +6,7 @@ transcripts. None of these functions judges a conversation: that is the work of 
 
 import re
 
+import polars as pl
 from pydantic import Field
 
 from pipeline.items import Conversation, Drop, Shape
@@ -21,6 +22,9 @@ ROLES = {
     "assistant": "assistant",
     "system": "system",
 }
+
+#: What `str.strip` takes away; Polars' own default leaves four control characters. None is beyond U+3000.
+WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant):")
 NEMO_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
@@ -83,3 +87,9 @@ def split_pair(chosen: Conversation, rejected: Conversation) -> tuple[Conversati
     if chosen[:-1] != rejected[:-1]:
         return Drop("contexts differ")
     return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
+
+
+def one_message(role: str, content: pl.Expr) -> pl.Expr:
+    """A conversation of one message per text."""
+    message = pl.struct(role=pl.lit(role), content=content)
+    return message.reshape((-1, 1)).arr.to_list()

@@ -2,6 +2,7 @@
 
 An id names what a row says, never where it stands: it survives reordering, reruns, machines
 and worker counts. Seeds come from ids, so that adding a row does not change another's sample.
+`id_columns` makes the same ids of texts, conversations and pairs for whole columns.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHUNK = 1 << 20
+#: Hex digits of an id: 64 bits, so that among ten million texts two share one with a chance of 3e-6.
+DIGITS = 16
 
 
 def content_id(*parts: object) -> str:
@@ -18,14 +21,31 @@ def content_id(*parts: object) -> str:
     return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def messages_key(messages: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """The part of a conversation that gives it identity: roles and contents, in order."""
-    return [[message["role"], message["content"]] for message in messages]
+def text_id(text: str) -> str:
+    """The id of a text, such as an answer: the first 16 hex digits of its sha256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+
+
+def conversation_id(messages: Sequence[Mapping[str, str]]) -> str:
+    """The id of a conversation: of its roles and contents, in order, each with its length in bytes."""
+    turns = [f"{m['role']} {byte_length(m['content'])}\n{m['content']}\n" for m in messages]
+    return text_id("".join(turns))
+
+
+def byte_length(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
     """The id of a prompt: of all turns before the answer, system message included."""
-    return content_id(messages_key(messages))
+    return conversation_id(messages)
+
+
+def answer_id(messages: Sequence[Mapping[str, str]]) -> str:
+    """The id of an answer, which is one assistant message: of its text."""
+    (message,) = messages
+    return text_id(message["content"])
 
 
 def pair_id(
@@ -33,8 +53,8 @@ def pair_id(
     chosen: Sequence[Mapping[str, str]],
     rejected: Sequence[Mapping[str, str]],
 ) -> str:
-    """The id of a preference: prompt, chosen and rejected, in this order."""
-    return content_id(messages_key(prompt), messages_key(chosen), messages_key(rejected))
+    """The id of a preference: of the ids of prompt, chosen and rejected, in this order."""
+    return text_id(prompt_id(prompt) + answer_id(chosen) + answer_id(rejected))
 
 
 def seed_for(*parts: object) -> int:

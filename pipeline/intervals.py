@@ -65,7 +65,7 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, n: int) -> np.
     return np.concatenate(draws)
 
 
-def accuracy_interval(correct: float, total: int) -> Interval:
+def accuracy_interval(correct: float, total: float) -> Interval:
     """The share `correct / total` with its Wilson interval; a tie may count as half a success."""
     if total == 0:
         return NOTHING
@@ -73,6 +73,27 @@ def accuracy_interval(correct: float, total: int) -> Interval:
     centre = (share + z2 / 2) / (1 + z2)
     half = Z * np.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
     return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def clustered_accuracy(successes: ArrayLike, rows: ArrayLike) -> Interval:
+    """The share of successes where rows come in clusters, such as the pairs of one prompt.
+
+    Per cluster its successes (a tie is half of one) and its rows. Rows of a cluster tend to agree, so the
+    interval is Wilson's for as many independent rows as would vary as much as the clusters do (Kish's
+    effective size, from the linearised variance of a ratio): at most all rows, and one per cluster where
+    all have the same outcome. The sums are of integers, so the order of the clusters changes no digit.
+    """
+    doubled, sizes = np.rint(2 * np.asarray(successes)).astype(np.int64), np.asarray(rows, np.int64)
+    clusters, total, right = int(sizes.size), int(sizes.sum()), int(doubled.sum())
+    if total == 0:
+        return NOTHING
+    share = right / (2 * total)
+    if clusters == 1 or share in (0.0, 1.0):
+        return accuracy_interval(share * clusters, clusters)
+    squares, cross, own = (int(sums) for sums in (doubled @ doubled, doubled @ sizes, sizes @ sizes))
+    spread = (squares / 4 - share * cross + share * share * own) * clusters / (clusters - 1)
+    effective = min(float(total), share * (1 - share) * total * total / spread) if spread > 0 else total
+    return accuracy_interval(share * effective, effective)
 
 
 def weighted_accuracy(parts: Sequence[Interval], weights: Sequence[float]) -> Interval:

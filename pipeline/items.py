@@ -9,12 +9,12 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from pipeline.raw import INVALID_UTF8, MALFORMED_CSV, MALFORMED_JSON, RawRow
+from pipeline.raw import INVALID_UTF8, LONG_LINE, MALFORMED_CSV, MALFORMED_JSON, RawRow
 
 WRONG_SHAPE = "wrong shape"
 
 #: Reasons that say the raw row itself is broken, whatever the rules.
-BAD_ROW_REASONS = frozenset({MALFORMED_JSON, MALFORMED_CSV, INVALID_UTF8, WRONG_SHAPE})
+BAD_ROW_REASONS = frozenset({MALFORMED_JSON, MALFORMED_CSV, INVALID_UTF8, LONG_LINE, WRONG_SHAPE})
 
 Conversation = list[dict[str, str]]
 
@@ -69,7 +69,8 @@ Items = Iterator[tuple[RawRow, list[Item]]]
 class Shape(BaseModel):
     """Base of the raw row that an adapter expects: strict types, further columns ignored."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+    # any bound on length has pydantic read a string as UTF-8, and refuse half of a surrogate pair
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False, str_min_length=0)
 
 
 class OpenRow(Shape):

@@ -2,16 +2,37 @@
 
 A stage's folder holds `ledger.parquet` (one row per dropped item, with its reason, the measured
 value, the threshold and where it came from) and `counts.json` (the sums). `close` asserts the sum.
+`Ledger` takes drops in any order and holds them; `LedgerStream` takes them in key order and holds none.
 """
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import polars as pl
 
 from pipeline import tables
 from pipeline.schemas import LEDGER, ORIGIN_KEY
+
+
+def ledger_rows(stage: str, unit: str, dropped: pl.DataFrame, id_column: str | None = None) -> pl.DataFrame:
+    """Rows of the ledger, from the origin columns and `reason`; takes value, threshold and detail."""
+    optional = {"value": pl.Float64, "threshold": pl.Float64, "detail": pl.String}
+    return dropped.select(
+        *ORIGIN_KEY,
+        pl.lit(stage).alias("stage"),
+        pl.lit(unit).alias("unit"),
+        (pl.col(id_column) if id_column else pl.lit(None, pl.String)).alias("id"),
+        "reason",
+        *(
+            pl.col(name).cast(kind) if name in dropped.columns else pl.lit(None, kind).alias(name)
+            for name, kind in optional.items()
+        ),
+    ).select(list(LEDGER.columns))
 
 
 @dataclass
@@ -24,45 +45,83 @@ class Ledger:
 
     def drop(self, dropped: pl.DataFrame, *, id_column: str | None = None) -> None:
         """Enter dropped rows: needs the origin columns and `reason`, takes value, threshold and detail."""
-        optional = {"value": pl.Float64, "threshold": pl.Float64, "detail": pl.String}
-        self.drops.append(
-            dropped.select(
-                *ORIGIN_KEY,
-                pl.lit(self.stage).alias("stage"),
-                pl.lit(self.unit).alias("unit"),
-                (pl.col(id_column) if id_column else pl.lit(None, pl.String)).alias("id"),
-                "reason",
-                *(
-                    pl.col(name).cast(kind) if name in dropped.columns else pl.lit(None, kind).alias(name)
-                    for name, kind in optional.items()
-                ),
-            ).select(list(LEDGER.columns))
-        )
+        self.drops.append(ledger_rows(self.stage, self.unit, dropped, id_column))
 
     def close(self, rows_in: int, rows_kept: int, folder: Path) -> dict[str, object]:
         """Assert in = kept + dropped; write ledger.parquet and counts.json to `folder`, give the counts."""
         rows = pl.concat(self.drops) if self.drops else LEDGER.empty()
-        assert rows_in == rows_kept + rows.height, (
-            f"{self.stage}: {rows_in} {self.unit} in, {rows_kept} kept, {rows.height} in the ledger"
-        )
-        tables.write(LEDGER, rows, folder / "ledger.parquet")
         counts = counts_of(self.stage, self.unit, rows_in, rows_kept, rows)
+        tables.write(LEDGER, rows, folder / "ledger.parquet")
         write_json(folder / "counts.json", counts)
         return counts
 
 
+class LedgerStream:
+    """A ledger written while drops come in: a context manager that leaves no file after an error."""
+
+    def __init__(self, stage: str, unit: str, folder: Path) -> None:
+        self.stage = stage
+        self.unit = unit
+        self.folder = folder
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        """Drops so far by source and reason."""
+        self.writer = tables.Writer(LEDGER, folder / "ledger.parquet")
+        self.counts: dict[str, object] | None = None
+
+    def __enter__(self) -> Self:
+        self.writer.__enter__()
+        return self
+
+    def drop(self, dropped: pl.DataFrame, *, id_column: str | None = None) -> None:
+        """Enter dropped rows as `Ledger.drop` does; all calls together come in the order of the origin."""
+        rows = ledger_rows(self.stage, self.unit, dropped, id_column)
+        self.reasons.update(tally(rows))
+        self.writer.write(rows)
+
+    def close(self, rows_in: int, rows_kept: int) -> dict[str, object]:
+        """Assert in = kept + dropped, and give the counts, which are written with the ledger."""
+        self.counts = sums(self.stage, self.unit, rows_in, rows_kept, self.reasons)
+        return self.counts
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writer.__exit__(kind, error, trace)
+        if kind is None:
+            assert self.counts is not None, f"{self.stage}: the ledger was not closed"
+            write_json(self.folder / "counts.json", self.counts)
+
+
 def counts_of(stage: str, unit: str, rows_in: int, rows_kept: int, rows: pl.DataFrame) -> dict[str, object]:
-    """{stage, unit, in, kept, dropped: {reason: n}, by_source: {source: {reason: n}}}."""
-    by_reason = rows.group_by("reason").len().sort("reason")
+    """The counts of the ledger's `rows`, as `sums` gives them."""
+    return sums(stage, unit, rows_in, rows_kept, tally(rows))
+
+
+def tally(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
+    """The number of rows by source and reason."""
+    found = rows.group_by("source", "reason").len().sort("source", "reason")
+    return {(source, reason): n for source, reason, n in found.iter_rows()}
+
+
+def sums(
+    stage: str, unit: str, rows_in: int, rows_kept: int, reasons: Mapping[tuple[str, str], int]
+) -> dict[str, object]:
+    """{stage, unit, in, kept, dropped: {reason: n}, by_source: {source: {reason: n}}}; asserts the sum."""
+    dropped = sum(reasons.values())
+    assert rows_in == rows_kept + dropped, (
+        f"{stage}: {rows_in} {unit} in, {rows_kept} kept, {dropped} in the ledger"
+    )
+    by_reason: Counter[str] = Counter()
     by_source: dict[str, dict[str, int]] = {}
-    for source, reason, n in rows.group_by("source", "reason").len().sort("source", "reason").iter_rows():
+    for (source, reason), n in sorted(reasons.items()):
+        by_reason[reason] += n
         by_source.setdefault(source, {})[reason] = n
     return {
         "stage": stage,
         "unit": unit,
         "in": rows_in,
         "kept": rows_kept,
-        "dropped": dict(by_reason.iter_rows()),
+        "dropped": dict(sorted(by_reason.items())),
         "by_source": by_source,
     }
 

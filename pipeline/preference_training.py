@@ -29,6 +29,15 @@ def training_rows(
     return tokens
 
 
+def demand_gate(passed: Path) -> None:
+    """UserError where the mix has not passed the gate of stage `profile`, which then leaves no such file."""
+    if not passed.exists():
+        raise UserError(
+            f"{passed} is missing: the mix {passed.parent.name} has not passed its gate; see what is wrong "
+            f"with it: dvc repro profile@{passed.parent.name}"
+        )
+
+
 def capped(pairs: pl.DataFrame, max_pairs: int | None) -> pl.DataFrame:
     """The first `max_pairs` by pair id, which is a hash: a sample that only grows with the cap.
 

@@ -60,16 +60,6 @@ def fit(
     return prompt[-room:], None
 
 
-def conversation_ids(frame: pl.DataFrame, chat: Chat) -> pl.DataFrame:
-    """Documents of demonstrations: (id, input_ids, labels), loss on assistant tokens alone (-100 if not)."""
-    rows = []
-    for identity, messages in frame.select("id", "messages").iter_rows():
-        ids, mask = chat.conversation(messages)
-        labels = [token if own else -100 for token, own in zip(ids, mask, strict=True)]
-        rows.append((identity, ids, labels))
-    return pl.DataFrame(rows, schema={"id": pl.String, "input_ids": IDS, "labels": IDS}, orient="row")
-
-
 def scored_ids(chat: Chat, prompt: Messages, response: str, *, max_length: int) -> list[int]:
     """Ids that a reward model reads: the prompt's end, as much as fits, and the whole answer.
 

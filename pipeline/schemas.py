@@ -29,6 +29,8 @@ def one_answer(column: str) -> pl.Expr:
 PREFERENCE_COLUMNS = {
     "prompt_id": pl.String,
     "pair_id": pl.String,
+    "chosen_id": pl.String,
+    "rejected_id": pl.String,
     "prompt": MESSAGES,
     "chosen": MESSAGES,
     "rejected": MESSAGES,
@@ -118,7 +120,7 @@ MIX = Table(
     name="mix",
     made_by="mix",
     columns=ORIGIN | PREFERENCE_COLUMNS | {"cluster_id": pl.String},
-    key=("pair_id",),
+    key=ORIGIN_KEY,
     nullable=PREFERENCE_NULLABLE,
     rules=PREFERENCE_RULES,
 )
@@ -127,7 +129,7 @@ SFT_MIX = Table(
     name="sft_mix",
     made_by="sft_mix",
     columns=ORIGIN | {"id": pl.String, "messages": MESSAGES},
-    key=("id",),
+    key=ORIGIN_KEY,
 )
 
 BLOCKS = Table(
@@ -141,6 +143,7 @@ BLOCKS = Table(
     },
     key=("block",),
     rules={"lengths add up": pl.col("seq_lengths").list.sum() == pl.col("input_ids").list.len()},
+    group_rows=256,
 )
 
 SLICE = Table(

@@ -25,10 +25,10 @@ class Split(Params):
 def hash_order(ids: pl.Series, *seed: object) -> pl.Series:
     """A number in [0, 2**64) per content id, evenly spread, different for each seed.
 
-    Distinct ids give distinct numbers. `ids` are 16 hex digits, as `ids.content_id` makes them.
+    Distinct ids give distinct numbers. `ids` are numbers, as `catalog.number` reads them from hex digits.
     """
-    raw = np.frombuffer(bytes.fromhex("".join(ids.to_list())), dtype=">u8").astype(np.uint64)
-    assert raw.size == len(ids), "an id is not 16 hex digits"
+    raw = ids.to_numpy()
+    assert raw.dtype == np.uint64, f"expected ids as unsigned numbers of 64 bits, found {raw.dtype}"
     salt = mix(np.array([seed_for(*seed)], dtype=np.uint64))
     return pl.Series("hash_order", mix(raw ^ salt), dtype=pl.UInt64)
 

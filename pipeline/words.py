@@ -9,31 +9,56 @@ and Polars), and every hash is our own arithmetic modulo 2**64: it is the same o
 and run, which neither Python's `hash` nor Polars' `hash` promises.
 """
 
-from collections.abc import Iterator
+import hashlib
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
-#: Texts are hashed in blocks of about this many bytes: the arrays of one block fit in the processor's cache.
-BLOCK_BYTES = 1 << 20
+#: Texts are hashed in blocks of about this many bytes: the arrays of one block fit in a core's cache.
+BLOCK_BYTES = 1 << 19
 
-BASE = 0x9E3779B97F4A7C15 | 1
-"""The odd base of the polynomial over a word's bytes."""
 WINDOW_BASE = np.uint64(0xD6E8FEB86659FD93)
 """The odd base of the polynomial over the words of an n-gram."""
 
-TEXT = pl.col("text")
+WORD_BASE = np.uint64(0x9E3779B97F4A7C15)
+"""The odd base of the polynomial over the pieces of a long word."""
+
 INVISIBLE = r"\p{Cf}"
 PUNCTUATION = r"[[\p{P}\p{Z}]--[\x00-\x7F]]"
 NOT_A_WORD = r"[^\w\x00-\x7F]"
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 
-WORD_BYTES = np.zeros(256, dtype=bool)
-WORD_BYTES[0x80:] = True
-WORD_BYTES[np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)] = True
+FOLDED_BYTES = bytes(
+    byte if byte >= 0x80 else ord(chr(byte).lower()) if chr(byte).isalnum() else ord(" ")
+    for byte in range(256)
+)
+"""For each byte of UTF-8 its lower case, or a space where it is no part of a word."""
+LOAD = 8
+"""Bytes of a word hashed at once."""
+LOADS = 8
+"""From more than this many loads on, a word is hashed by itself: a text can be one word of megabytes."""
+LOAD_MASKS = np.array([(1 << (8 * kept)) - 1 for kept in range(LOAD + 1)], dtype=np.uint64)
+
+
+def blanks(first: int, size: int) -> np.ndarray:
+    """For each of `size` characters from `first` on, whether it is punctuation or white space."""
+    return np.array([unicodedata.category(chr(first + i))[0] in "PZ" for i in range(size)])
+
+
+LATIN_BLANKS = np.concatenate([np.zeros(0x80, dtype=bool), blanks(0x80, 0x80)])
+"""By code point, which is also the second byte where the first is C2."""
+GENERAL_BLANKS = blanks(0x2000, 0x80)
+"""By the code point less 0x2000."""
+SPACE = ord(" ")
+
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class Words:
     offsets: np.ndarray
     """int64, one more than there are texts: text i has the words offsets[i] to offsets[i + 1]."""
     blob: np.ndarray
-    """The folded bytes of all texts."""
+    """The folded bytes of all texts: words with spaces between."""
     starts: np.ndarray
     """Where each word starts in `blob`."""
     ends: np.ndarray
@@ -59,7 +84,7 @@ class Words:
     def span(self, first: int, length: int) -> str:
         """The `length` folded words from word `first` on, with one space between."""
         raw = self.blob[self.starts[first] : self.ends[first + length - 1]]
-        return " ".join(words_in(raw.tobytes()))
+        return " ".join(raw.tobytes().decode().split())
 
     def lengths(self, longest: int) -> Iterator[tuple[int, np.ndarray]]:
         """For 1, 2, ... `longest`: (length, hash of that many words from each word on, across texts too)."""
@@ -72,7 +97,12 @@ class Words:
 
     def complete(self, length: int) -> np.ndarray:
         """For each word, whether the n-gram of `length` words from it on lies in its text."""
-        return np.arange(self.hashes.size) + length <= np.repeat(self.offsets[1:], self.counts)
+        inside = np.ones(self.hashes.size, dtype=bool)
+        counts = self.counts
+        for left in range(1, length):
+            # `left` words are left from here to the end of the text: too few.
+            inside[self.offsets[1:][counts >= left] - left] = False
+        return inside
 
     def windows(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Every n-gram of `length` words that lies in one text: (hash, index of its first word)."""
@@ -88,63 +118,94 @@ class Words:
         return total
 
 
-def words_in(raw: bytes) -> list[str]:
-    """The words of folded bytes, as strings."""
-    kept = np.frombuffer(raw, dtype=np.uint8)
-    return np.where(WORD_BYTES[kept], kept, ord(" ")).astype(np.uint8).tobytes().decode().split()
-
-
 def fold(texts: pl.Series) -> pl.Series:
     """NFKC and case folding; beyond ASCII, anything that is not part of a word becomes a space.
 
     Upper case and then lower case folds what casefold does for these purposes (sharp s, final sigma).
-    Most texts are ASCII but for quotes and dashes: only what is left without these is normalised.
     """
-    frame = texts.alias("text").to_frame().with_row_index()
-    plain, other = by_alphabet(frame)
-    quoted, foreign = by_alphabet(
-        other.with_columns(TEXT.str.replace_all(INVISIBLE, "").str.replace_all(PUNCTUATION, " "))
-    )
-    foreign = foreign.with_columns(
-        TEXT.str.normalize("NFKC")
+    return (
+        texts.str.replace_all(INVISIBLE, "")
+        .str.replace_all(PUNCTUATION, " ")
+        .str.normalize("NFKC")
         .str.to_uppercase()
         .str.to_lowercase()
         .str.replace_all(NOT_A_WORD, " ")
         .str.replace_all(UNSPACED, " $0 ")
     )
-    ascii_texts = pl.concat([plain, quoted]).with_columns(TEXT.str.to_lowercase())
-    return pl.concat([ascii_texts, foreign]).sort("index")["text"]
-
-
-def by_alphabet(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows whose text is all ASCII, and the others."""
-    is_ascii = TEXT.str.len_bytes() == TEXT.str.len_chars()
-    return frame.filter(is_ascii), frame.filter(~is_ascii)
 
 
 def words(texts: pl.Series) -> Words:
     """The words of `texts` (no nulls). Memory grows with their bytes: pass them block by block."""
-    folded = fold(texts)
-    # A newline between texts is no word byte: no word reaches from one text into the next.
-    blob = np.frombuffer(("\n".join(folded.to_list()) + "\n").encode(), dtype=np.uint8)
-    inside = np.concatenate([[False], WORD_BYTES[blob]])
+    blob, text_ends = folded_bytes(texts)
+    inside = np.concatenate([[False], blob != SPACE])
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     starts, ends = edges[::2], edges[1::2]
-    text_ends = np.cumsum(folded.str.len_bytes().to_numpy().astype(np.int64) + 1)
-    offsets = (
-        np.concatenate([[0], np.searchsorted(starts, text_ends)]) if len(texts) else np.zeros(1, np.int64)
-    )
+    offsets = np.concatenate([[0], np.searchsorted(starts, text_ends)])
     return Words(word_hashes(blob, starts, ends), offsets, blob, starts, ends)
+
+
+def folded_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The folded bytes of all texts, one space at the end of each, and the ends of the texts in them.
+
+    Most texts are ASCII but for quotes and dashes, which are blanked in place: only what is left goes through
+    the Unicode rules of `fold`.
+    """
+    blob, ends = lower_bytes(texts)
+    blank_punctuation(blob)
+    high = np.flatnonzero(blob >= 0x80)
+    if not high.size:
+        return blob, ends
+    foreign = np.unique(np.searchsorted(ends, high, side="right"))
+    folded, folded_ends = lower_bytes(fold(texts.gather(foreign)))
+    lengths = np.diff(ends, prepend=0)
+    pieces, done, taken = [], 0, 0
+    for text, end in zip(foreign.tolist(), folded_ends.tolist(), strict=True):
+        pieces += [blob[done : ends[text] - lengths[text]], folded[taken:end]]
+        done, taken = ends[text], end
+    lengths[foreign] = np.diff(folded_ends, prepend=0)
+    return np.concatenate([*pieces, blob[done:]]), np.cumsum(lengths)
+
+
+def lower_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts, ASCII folded, one space at the end of each, and the ends of the texts."""
+    _, offsets, data = (texts + "\n").to_arrow().buffers()
+    blob = np.frombuffer(bytearray(data).translate(FOLDED_BYTES), dtype=np.uint8)
+    return blob, np.frombuffer(offsets, dtype=np.int64)[1:]
+
+
+def blank_punctuation(blob: np.ndarray) -> None:
+    """Put spaces over the punctuation and the white space of Latin-1 and of U+2000 to U+206F."""
+    if blob.size < 3:
+        return
+    two = np.flatnonzero(blob[:-1] == 0xC2)
+    two = two[LATIN_BLANKS[blob[two + 1]]]
+    blob[two] = blob[two + 1] = SPACE
+    three = np.flatnonzero((blob[:-2] == 0xE2) & (blob[1:-1] <= 0x81))
+    three = three[GENERAL_BLANKS[((blob[three + 1] & 1) << 6) | (blob[three + 2] & 0x3F)]]
+    blob[three] = blob[three + 1] = blob[three + 2] = SPACE
 
 
 def blocks(texts: pl.Series) -> Iterator[tuple[int, pl.Series]]:
     """Consecutive pieces of `texts` of about BLOCK_BYTES, each with the position of its first text."""
     if not len(texts):
         return
-    block = np.cumsum(texts.str.len_bytes().to_numpy().astype(np.int64)) // BLOCK_BYTES
+    block = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64) // BLOCK_BYTES
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(texts)]
     for start, stop in pairwise(cuts):
         yield start, texts[start:stop]
+
+
+def in_threads(work: Callable[[Job], Outcome], jobs: Sequence[Job]) -> list[Outcome]:
+    """What `work` gives for each job, in the order of the jobs, on as many threads as Polars has.
+
+    Numpy and Polars let other threads run while they compute, so that threads are enough to use every core;
+    POLARS_MAX_THREADS limits them.
+    """
+    threads = min(pl.thread_pool_size(), len(jobs))
+    if threads < 2:
+        return [work(job) for job in jobs]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, jobs))
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -155,19 +216,20 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 def word_hashes(blob: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """A hash per word: a polynomial of its bytes, by differences of one running sum, then mixed."""
-    powers, inverses = power_tables(1 << max(16, int(blob.size - 1).bit_length()))
-    running = np.zeros(blob.size + 1, dtype=np.uint64)
-    np.cumsum(blob * powers[: blob.size], out=running[1:])
-    return mix((running[ends] - running[starts]) * inverses[starts])
-
-
-@cache
-def power_tables(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The powers 0 .. size - 1 of BASE and of its inverse, modulo 2**64."""
-    tables = []
-    for base in (BASE, pow(BASE, -1, 1 << 64)):
-        factors = np.full(size, base, dtype=np.uint64)
-        factors[0] = 1
-        tables.append(np.multiply.accumulate(factors))
-    return tables[0], tables[1]
+    """A hash per word: its bytes, eight at a time, mixed in turn. No two words of eight bytes share one."""
+    padded = np.concatenate([blob, np.zeros(LOAD, dtype=np.uint8)])
+    loads = np.ndarray((blob.size,), dtype="<u8", buffer=padded, strides=(1,))
+    lengths = ends - starts
+    hashes = mix(loads[starts] & LOAD_MASKS.take(lengths, mode="clip"))
+    longer = np.flatnonzero(lengths > LOAD)
+    for turn in range(1, LOADS):
+        rest = loads[starts[longer] + turn * LOAD]
+        rest &= LOAD_MASKS.take(lengths[longer] - turn * LOAD, mode="clip")
+        hashes[longer] = mix(hashes[longer] * WORD_BASE + rest)
+        longer = longer[lengths[longer] > (turn + 1) * LOAD]
+        if not longer.size:
+            break
+    for place in longer:
+        digest = hashlib.blake2b(blob[starts[place] : ends[place]].tobytes(), digest_size=8).digest()
+        hashes[place] = int.from_bytes(digest, "little")
+    return hashes

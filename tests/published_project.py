@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from pipeline import tables
-from pipeline.ids import content_id, pair_id, prompt_id
+from pipeline.ids import answer_id, content_id, pair_id, prompt_id
 from pipeline.ledger import Ledger
 from pipeline.schemas import MIX, PAIRS, PREFERENCES, SLICE
 
@@ -62,6 +62,8 @@ def preference(source: str, row: int) -> dict:
         "item": 0,
         "prompt_id": prompt_id(prompt),
         "pair_id": pair_id(prompt, chosen, rejected),
+        "chosen_id": answer_id(chosen),
+        "rejected_id": answer_id(rejected),
         "prompt": prompt,
         "chosen": chosen,
         "rejected": rejected,

@@ -21,6 +21,7 @@ Row = dict[str, Any]
 Detector = Callable[[str, list[Row]], int]
 
 
+@cache
 def rows_of(file: str) -> list[Row]:
     """The rows of a sample file, read by the project's own reader; none of them may be bad."""
     rows = list(read(SAMPLES, [file]))
@@ -134,9 +135,11 @@ def benchmark_files() -> list[str]:
 @cache
 def questions() -> list[str]:
     """The question texts of all benchmarks."""
-    named = ("question", "Question", "instruction", "prompt")
+    named = ("question", "Question", "instruction", "prompt", "turns", "text")
     rows = [row for file in benchmark_files() for row in rows_of(file)]
-    return [words(next(row[name] for name in named if name in row)) for row in rows]
+    asked = [next(row[name] for name in named if name in row) for row in rows]
+    stems = [value["stem"] if isinstance(value, dict) and "stem" in value else value for value in asked]
+    return [words(text) for value in stems for text in texts(value)]
 
 
 def holds_benchmark_item(row: Row) -> bool:

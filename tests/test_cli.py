@@ -1,8 +1,10 @@
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline import doctor, edge
+from pipeline import sources as adapters
 from pipeline.cli import main
 from pipeline.execution import Execution
 from tests import published_project
@@ -28,11 +30,42 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_sources_lists_what_params_names(project, capsys):
+def test_sources_lists_every_adapter_and_what_params_names(project, capsys):
     assert run("sources") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["source", "adapter", "kind", "origin", "licence", "redistributable"]
-    assert lines[2].split() == ["beta", "hh_rlhf", "preferences", "path:beta", "CC-BY-NC-4.0", "False"]
+    headings = {line.split(":")[0] for line in lines if line and not line.startswith(" ") and ":" in line}
+    assert set(adapters.names()) <= headings
+    assert any(line.startswith("hh_rlhf: preferences, read by alpha, beta") for line in lines)
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("source ")) :]
+    assert table[0].split() == ["source", "adapter", "kind", "origin", "licence", "redistributable"]
+    assert table[2].split() == ["beta", "hh_rlhf", "preferences", "path:beta", "CC-BY-NC-4.0", "False"]
+
+
+def test_sources_can_be_asked_for_one_adapter_and_without_a_recipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("sources", "shp") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("shp: preferences\n")
+    assert "93,301 pairs of 31,003 prompts (arXiv 2405.07863, table 5)" in out
+    assert "Reddit API terms; not to be redistributed" in out
+    assert "nectar" not in out
+    assert run("sources", "nonsense") == 2
+    assert "found 'nonsense'" in capsys.readouterr().err
+
+
+def test_sources_for_machines_is_json(project, capsys):
+    assert run("sources", "hh_rlhf", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said["adapters"]) == ["hh_rlhf"]
+    assert said["adapters"]["hh_rlhf"]["sets"][0]["paper"]["pairs"] == 115_396
+    assert said["sources"]["alpha"] == {
+        "adapter": "hh_rlhf",
+        "kind": "preferences",
+        "origin": "path:alpha",
+        "licence": "MIT",
+        "redistributable": True,
+        "set": None,
+    }
 
 
 def test_a_mistake_is_one_line_and_status_2(project, capsys):

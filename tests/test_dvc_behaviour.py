@@ -96,6 +96,21 @@ def test_a_failed_stage_is_not_locked_and_runs_again(project):
     assert CLEAN in must(project, "dvc", "status", "pack")
 
 
+def test_a_mix_that_fails_its_gate_is_not_trained_on(project):
+    change(project, "profile.gates.offline", 0.501)
+    failed = run(project, "dvc", "repro", "offline_dpo")
+    assert failed.returncode != 0
+    assert "mix offline fails its gate: expected no content-blind baseline above 50.1%" in failed.stderr
+    assert executed(failed.stdout) == ["recipe", "profile@offline"]
+    page = (project / ".pairmill" / "profiles" / "offline.md").read_text(encoding="utf-8")
+    assert "longer wins" in page and "FAILS" in page
+
+
+def test_a_raised_gate_trains_nothing_again(project):
+    change(project, "profile.gates.quickstart", 0.95)
+    assert sorted(executed(must(project, "dvc", "repro"))) == ["profile@quickstart", "recipe", "report"]
+
+
 def test_another_judge_judges_the_same_candidates(project):
     change(project, "judge.kind", "pairwise")
     change(project, "judge.model", "models/pairwise")

@@ -16,6 +16,7 @@ DATA_STAGES = (
     "fetch",
     "standardize",
     "mix",
+    "profile",
     "prompts",
     "sft_mix",
     "pair",

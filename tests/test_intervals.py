@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from pipeline.intervals import accuracy_interval, bootstrap_mean, paired_difference, weighted_accuracy
+from pipeline.intervals import (
+    accuracy_interval,
+    bootstrap_mean,
+    clustered_accuracy,
+    paired_difference,
+    weighted_accuracy,
+)
 
 
 def test_the_wilson_interval_matches_a_published_value():
@@ -63,3 +69,30 @@ def test_a_single_part_keeps_its_interval_and_equal_parts_narrow_it():
     assert weighted_accuracy([part], [5.0]) == pytest.approx(part)
     both = weighted_accuracy([part, part], [1.0, 1.0])
     assert both.high - both.low == pytest.approx((part.high - part.low) / 2**0.5)
+
+
+def test_clusters_of_one_row_have_the_interval_of_rows():
+    outcomes = np.repeat([0.0, 1.0], [12, 28])
+    clustered = clustered_accuracy(outcomes, np.ones(40))
+    assert clustered == pytest.approx(accuracy_interval(28, 40), rel=0.01)
+
+
+def test_the_interval_of_clusters_holds_the_truth_nineteen_times_in_twenty():
+    # Prompts of 1 to 10 pairs that agree within a prompt: rows as independent evidence would fail here.
+    draw = np.random.default_rng(5)
+    held = rows_held = 0
+    for _ in range(400):
+        sizes = draw.integers(1, 11, 150)
+        successes = sizes * (draw.random(150) < 0.7)
+        low, high = clustered_accuracy(successes, sizes)[1:]
+        held += low <= 0.7 <= high
+        low, high = accuracy_interval(successes.sum(), sizes.sum())[1:]
+        rows_held += low <= 0.7 <= high
+    assert 0.92 <= held / 400 <= 0.98
+    assert rows_held / 400 < 0.8
+
+
+def test_where_all_rows_agree_a_cluster_counts_once():
+    assert clustered_accuracy([5.0, 5.0], [5, 5]) == accuracy_interval(2, 2)
+    assert clustered_accuracy([3.0], [4]) == accuracy_interval(0.75, 1)
+    assert np.isnan(clustered_accuracy([], [])).all()

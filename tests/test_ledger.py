@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline import tables
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, LedgerStream
 from pipeline.schemas import LEDGER
 
 
@@ -47,3 +47,36 @@ def test_one_item_dropped_twice_stops_the_stage(tmp_path):
     ledger.drop(dropped(1, "empty"))
     with pytest.raises(AssertionError, match="share a key"):
         ledger.close(3, 1, tmp_path)
+
+
+def test_a_ledger_written_in_parts_has_the_bytes_of_one_written_at_once(tmp_path):
+    rows = dropped(6, "tie").with_columns(detail=pl.lit("same"))
+    whole = Ledger("mix@m", "pairs")
+    whole.drop(rows[::-1])
+    whole.close(9, 3, tmp_path / "whole")
+    with LedgerStream("mix@m", "pairs", tmp_path / "parts") as ledger:
+        for part in (rows[:1], rows[1:5], rows[5:]):
+            ledger.drop(part)
+        assert ledger.close(9, 3)["dropped"] == {"tie": 6}
+    for name in ("ledger.parquet", "counts.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_ledger_in_parts_that_does_not_add_up_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(AssertionError, match="10 pairs in, 7 kept, 2 in the ledger"),
+        LedgerStream("mix@m", "pairs", tmp_path / "out") as ledger,
+    ):
+        ledger.drop(dropped(2, "tie"))
+        ledger.close(10, 7)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_ledger_in_parts_takes_drops_in_the_order_of_their_origin(tmp_path):
+    rows = dropped(2, "tie")
+    with (
+        pytest.raises(AssertionError, match="in the order of"),
+        LedgerStream("mix@m", "pairs", tmp_path / "out") as ledger,
+    ):
+        ledger.drop(rows[1:])
+        ledger.drop(rows[:1])

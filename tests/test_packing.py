@@ -1,11 +1,14 @@
 import random
+from itertools import chain
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.packing import NO_LOSS, TOKENS, pack
+from pipeline.packing import NO_LOSS, TOKENS, flat, gather, pack
+from pipeline.pieces import cut
 
 
 def documents(lengths: list[int], first_label: int = 1) -> pl.DataFrame:
@@ -19,16 +22,17 @@ def documents(lengths: list[int], first_label: int = 1) -> pl.DataFrame:
     )
 
 
+OVERFLOWS = ("drop", "split", "truncate", "truncate_answer")
 lengths = st.lists(st.integers(0, 40), max_size=40)
 
 
 @settings(deadline=None)
-@given(lengths=lengths, block=st.integers(2, 30), overflow=st.sampled_from(["drop", "split", "truncate"]))
+@given(lengths=lengths, block=st.integers(2, 30), overflow=st.sampled_from(OVERFLOWS))
 def test_every_token_is_in_a_block_unless_it_is_cut_off_or_its_document_is_dropped(lengths, block, overflow):
     blocks, drops = pack(documents(lengths), block, overflow)
     dropped = set(drops["row"].to_list())
     kept = {
-        row: min(n, block) if overflow == "truncate" else n
+        row: min(n, block) if overflow == "truncate_answer" else n
         for row, n in enumerate(lengths)
         if row not in dropped
     }
@@ -36,9 +40,8 @@ def test_every_token_is_in_a_block_unless_it_is_cut_off_or_its_document_is_dropp
     assert sorted(blocks["input_ids"].explode(empty_as_null=False).to_list()) == sorted(expected)
     for row, reason, length, threshold in drops.rows():
         assert length == lengths[row]
-        assert (reason, threshold) == (
-            ("too_long", block) if overflow == "drop" and length > block else ("no_loss", None)
-        )
+        named = {"drop": "too_long", "truncate": "answer_too_long"}.get(overflow)
+        assert (reason, threshold) == ((named, block) if named and length > block else ("no_loss", None))
 
 
 @settings(deadline=None)
@@ -56,6 +59,29 @@ def test_blocks_do_not_depend_on_the_order_of_the_rows(lengths, block, seed):
     frame = documents(lengths)
     order = random.Random(seed).sample(range(frame.height), frame.height)
     assert pack(frame, block, "split")[0].equals(pack(frame[order], block, "split")[0])
+
+
+def test_a_block_may_be_longer_than_sixteen_bits():
+    blocks, _ = pack(documents([70_000, 5, 69_990]), 70_000, "drop")
+    assert blocks["seq_lengths"].to_list() == [[70_000], [69_990, 5]]
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(0, 20), min_size=1, max_size=20), data=st.data())
+def test_any_pieces_are_gathered_from_documents_with_gaps(lengths, data):
+    frame = documents(lengths)
+    tokens, starts = flat(frame["input_ids"])
+    pieces = cut(flat(frame["labels"])[0], starts, 8, "truncate_answer")
+    count = len(pieces.first)
+    chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=10)) if count else []
+    expected = [tokens[pieces.first[i] : pieces.first[i] + pieces.length[i]].tolist() for i in chosen]
+    assert gather(tokens, pieces, np.array(chosen, np.int64)).tolist() == list(chain.from_iterable(expected))
+
+
+def test_documents_that_are_part_of_a_larger_frame_are_packed_alike():
+    frame = documents([5, 3, 6, 2])
+    assert pack(frame[1:3], 8, "drop")[0].equals(pack(frame[1:3].rechunk().clone(), 8, "drop")[0])
+    assert pack(frame[1:3], 8, "drop")[0]["seq_lengths"].to_list() == [[3], [6]]
 
 
 @settings(deadline=None)
@@ -79,7 +105,7 @@ def test_the_tightest_space_is_taken():
 
 
 def test_a_document_whose_labels_are_all_cut_off_is_dropped_as_no_loss():
-    _, drops = pack(documents([12], first_label=9), 8, "truncate")
+    _, drops = pack(documents([12], first_label=9), 8, "truncate_answer")
     assert drops.rows() == [(0, "no_loss", 12, None)]
 
 

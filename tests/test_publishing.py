@@ -230,7 +230,7 @@ def test_shards_are_numbered_and_together_are_the_table(tmp_path):
     assert paths == [f"c/train-{i:05d}-of-00003.parquet" for i in range(3)]
     parts = [pl.read_parquet(tmp_path / path) for path in paths]
     assert [part.height for part in parts] == [5, 5, 2]
-    assert pl.concat(parts).equals(rows.select(list(MIX.columns)).sort("pair_id"))
+    assert pl.concat(parts).equals(rows.select(list(MIX.columns)).sort(MIX.key))
 
 
 def test_columns_have_plain_arrow_types(tmp_path):

@@ -6,11 +6,13 @@ import zipfile
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from pipeline import byte_streams
 from pipeline.errors import UserError
-from pipeline.raw import INVALID_UTF8, MALFORMED_CSV, MALFORMED_JSON, read
+from pipeline.raw import INVALID_UTF8, LONG_LINE, MALFORMED_CSV, MALFORMED_JSON, RawRows, in_order, read
 
 ROWS = [{"a": "x", "b": "1"}, {"a": "é\nü", "b": "2"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
@@ -50,6 +52,79 @@ def test_every_format_gives_the_same_rows(tmp_path, name, content):
     assert values(tmp_path, put(tmp_path, name, content)) == ROWS
 
 
+@pytest.mark.parametrize("size", [1, 7, 40])
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("f.jsonl", bytes),
+        ("f.jsonl.gz", gzip.compress),
+        ("f.jsonl.zst", lambda lines: zstandard.compress(lines[:9]) + zstandard.compress(lines[9:])),
+        ("f.json", bytes),
+    ],
+)
+def test_the_size_of_what_is_read_at_once_does_not_matter(tmp_path, monkeypatch, name, pack, size):
+    monkeypatch.setattr(byte_streams, "BLOCK_BYTES", size)
+    monkeypatch.setattr(byte_streams, "PACKED_BYTES", size)
+    content = b"\xef\xbb\xbf" + LINES + b"\n{broken\n\n" + LINES.rstrip()
+    rows = list(read(tmp_path, [put(tmp_path, name, pack(content))]))
+    assert [row.row for row in rows] == [0, 1, 3, 5, 6]
+    assert [row.value for row in rows] == [*ROWS, None, *ROWS]
+
+
+def test_a_line_of_50_megabytes_is_a_bad_row_and_the_rest_is_read(tmp_path):
+    content = LINES + b'{"a": "' + b"x" * (50 << 20) + b'"}\n' + LINES
+    rows = list(read(tmp_path, [put(tmp_path, "f.jsonl.gz", gzip.compress(content, 1))]))
+    assert [(row.row, row.bad) for row in rows] == [
+        (0, None),
+        (1, None),
+        (2, LONG_LINE),
+        (3, None),
+        (4, None),
+    ]
+
+
+def test_lines_without_an_end_do_not_fill_the_memory():
+    endless = iter([b"x" * byte_streams.BLOCK_BYTES] * 20)
+
+    class Stream:
+        def read(self, size: int) -> bytes:
+            return next(endless, b"")
+
+    (lines,) = byte_streams.line_runs(Stream(), "f.jsonl")
+    assert len(lines.content) <= byte_streams.LONGEST_LINE + byte_streams.BLOCK_BYTES
+
+
+def test_rows_may_be_read_twice(tmp_path):
+    rows = RawRows(tmp_path, [put(tmp_path, "f.jsonl", LINES)], None)
+    assert [row.value for row in rows] == [row.value for row in rows] == ROWS
+    assert rows.given == 2
+
+
+def test_files_are_ordered_as_the_names_of_their_rows():
+    assert in_order(["b.jsonl", "a.zip", "a.zip-2.jsonl", "a"]) == ["a", "a.zip-2.jsonl", "a.zip", "b.jsonl"]
+
+
+def test_of_a_key_that_is_there_twice_the_last_value_counts(tmp_path):
+    assert values(tmp_path, put(tmp_path, "f.jsonl", b'{"a": 1, "a": 2}\n')) == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'{"a": 1}\n{"a": \n{"a": 3}', [{"a": 1}, None, {"a": 3}]),
+        (b'{"a": \n{"a": 2}\n', [None, {"a": 2}]),
+        (b"[1]\n[2]\n", [[1], [2]]),
+        (b"[1, [2], null]", [1, [2], None]),
+        (b"\xef\xbb\xbf \n[\n1\n,\n 2 ]\n\n", [1, 2]),
+        (b'\n{"a":\n 1}\n', [{"a": 1}]),
+        (b"[ ]\n[1]", [[], [1]]),
+    ],
+)
+def test_a_json_file_is_an_array_or_an_object_or_lines(tmp_path, content, found):
+    rows = list(read(tmp_path, [put(tmp_path, "f.json", content)]))
+    assert [row.value for row in rows] == found
+
+
 def test_parquet_gives_the_same_rows(tmp_path):
     pl.DataFrame(ROWS).write_parquet(tmp_path / "f.parquet")
     assert values(tmp_path, "f.parquet") == ROWS
@@ -80,14 +155,15 @@ def test_one_object_in_a_json_file_is_one_row(tmp_path):
 
 
 def test_a_bad_line_is_a_row_with_its_line_number_and_the_rest_is_read(tmp_path):
-    content = b'{"a": 1}\n{"a": \n\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": 2}\n'
+    content = b'{"a": 1}\n{"a": \n\n{"a": "\xff"}\n' + b"[" * 100_000 + b'\n{"a": "\0"}\n{"a": 2}\n'
     rows = list(read(tmp_path, [put(tmp_path, "f.jsonl", content)]))
     assert [(row.row, row.bad) for row in rows] == [
         (0, None),
         (1, MALFORMED_JSON),
         (3, INVALID_UTF8),
         (4, MALFORMED_JSON),
-        (5, None),
+        (5, MALFORMED_JSON),
+        (6, None),
     ]
     assert rows[-1].value == {"a": 2}
 
@@ -113,6 +189,13 @@ def test_a_bad_csv_record_is_a_row_and_the_rest_is_read(tmp_path):
         ("f.jsonl", gzip.compress(LINES), "should end in .gz"),
         ("f.jsonl", ARRAY[:-1] + b"\n]", "should end in .json"),
         ("f.json", ARRAY[:-9], "a broken one"),
+        ("f.json", b"[\n1,\n]", "a broken one"),
+        ("f.json", b"[\n1\n2]", "no comma or bracket"),
+        ("f.json", b"[\n1]\n[2]", "more content after it"),
+        ("f.json", b'[\n"\xff"]', "invalid utf-8"),
+        ("f.json", b"[\n" + b"[" * 100_000, "a broken one"),
+        ("f.jsonl.zst", zstandard.compress(LINES * 50) + zstandard.compress(LINES * 50)[:-3], "cut-off"),
+        ("f.jsonl.zst", zstandard.compress(LINES) + b"rest", "cut-off"),
         ("f.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("f.csv", b"<!DOCTYPE html><html></html>", "an HTML page"),
         ("f.parquet", LINES, "a Parquet table"),
@@ -130,3 +213,23 @@ def test_a_bad_file_is_one_error_that_names_it(tmp_path, name, content, said):
 def test_a_missing_file_is_one_error_that_names_it(tmp_path):
     with pytest.raises(UserError, match=r"gone\.jsonl"):
         list(read(tmp_path, ["gone.jsonl"]))
+
+
+def test_a_damaged_parquet_page_stops_the_file_and_never_loses_rows_silently(tmp_path):
+    """A reader may notice a changed byte or not; what it must not do is to end early without a word."""
+    path = tmp_path / "f.parquet"
+    rows = pl.DataFrame([{"prompt": f"{n} x", "n": n % 5} for n in range(400)])
+    rows.write_parquet(path, row_group_size=100, compression="uncompressed")
+    sound, page = path.read_bytes(), pq.ParquetFile(path).metadata.row_group(2).column(1)
+    start = page.dictionary_page_offset or page.data_page_offset
+    stopped = 0
+    for place in range(start, start + 120):
+        damaged = bytearray(sound)
+        damaged[place] ^= 0x55
+        path.write_bytes(damaged)
+        try:
+            assert len(list(read(tmp_path, ["f.parquet"]))) == 400
+        except UserError as error:
+            assert "expected a Parquet table" in str(error)
+            stopped += 1
+    assert stopped > 40

@@ -145,6 +145,19 @@ def test_the_paper_offline_baseline_is_dpo_on_nectar(paper):
     assert paper.offline_dpo.objective.beta == 0.1
 
 
+def test_the_paper_mixes(paper):
+    # Table 5 of the paper for mix2; the other mixtures as its authors' pages name them.
+    mixes = {name: mix.sources for name, mix in vars(paper.mixes).items()}
+    names = {name: [source.name for source in sources] for name, sources in mixes.items()}
+    assert names["mix1"] == ["hh_rlhf", "shp", "ultrafeedback", "summarize_from_feedback"]
+    assert len(names["mix2"]) == 10
+    assert names["mix700k"] == names["mix2"]
+    assert sum(source.cap for source in mixes["mix700k"]) == 700_000
+    calibrated = {source.name for source in mixes["mix2"] if source.min_margin is not None}
+    assert {"helpsteer", "ultrafeedback", "codeultrafeedback"} <= calibrated
+    assert not {"hh_rlhf", "shp", "pku_saferlhf", "ultrainteract"} & calibrated
+
+
 def test_larger_recipes_name_their_hub_data_by_commit():
     for name in ("paper", "local"):
         for source in read_file(ROOT / "recipes" / f"{name}.yaml")["sources"].values():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.chat import Chat
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import pair_id, prompt_id
-from pipeline.rendering import MIN_PROMPT, conversation_ids, fit, preference_ids, scored_ids
+from pipeline.rendering import MIN_PROMPT, fit, preference_ids, scored_ids
 
 ids = st.lists(st.integers(0, 500), min_size=1, max_size=60)
 
@@ -69,19 +69,6 @@ def test_an_over_long_pair_is_dropped_with_its_length_and_the_limit(chat):
     prompt = len(chat.prompt_ids(rows["prompt"][1]))
     longest = max(len(chat.response_ids(text)) for text in ("Yes.", "No."))
     assert line["value"] == prompt + longest
-
-
-def test_loss_is_on_every_assistant_turn_and_on_nothing_else(chat):
-    messages = [
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello."},
-        {"role": "user", "content": "Bye"},
-        {"role": "assistant", "content": "See you."},
-    ]
-    row = conversation_ids(pl.DataFrame({"id": ["a"], "messages": [messages]}), chat).row(0, named=True)
-    trained = [token for token in row["labels"] if token != -100]
-    assert trained == chat.response_ids("Hello.") + chat.response_ids("See you.")
-    assert all(label in (-100, token) for token, label in zip(row["input_ids"], row["labels"], strict=True))
 
 
 def test_a_scored_sequence_keeps_the_end_of_the_answer(chat):

@@ -50,6 +50,10 @@ COLUMNS = {
     "benchmarks/alpaca_eval": "dataset instruction output generator",
     "benchmarks/humaneval": "task_id prompt canonical_solution test entry_point",
     "benchmarks/truthfulqa": "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source",
+    "benchmarks/mt_bench": "question_id category turns",
+    "benchmarks/arena_hard": "question_id category cluster turns",
+    "benchmarks/arc": "id question answerKey",
+    "benchmarks/mbpp": "text code task_id test_setup_code test_list challenge_test_list",
     "benchmarks/reward_bench": "prompt chosen chosen_model rejected rejected_model subset id",
 }
 
@@ -123,6 +127,12 @@ def test_each_solution_of_the_code_benchmark_passes_its_own_tests():
         names: dict[str, Any] = {}
         exec(row["prompt"] + row["canonical_solution"] + row["test"], names)
         names["check"](names[row["entry_point"]])
+
+
+def test_each_program_of_the_other_code_benchmark_passes_its_own_tests():
+    for row in rows_of("benchmarks/mbpp/mbpp.jsonl"):
+        names: dict[str, Any] = {}
+        exec("\n".join([row["code"], *row["test_list"]]), names)
 
 
 def test_the_judge_set_covers_the_four_sections():

@@ -9,7 +9,17 @@ from pipeline.ids import digest_folder
 from tests.smoke_project import copy, executed, must
 
 #: Stages that must not load torch when engines are fake: 3 seconds each, and 400 MiB.
-LIGHT = ("generate", "judge", "evaluate", "evaluate_judges", "evaluate_baselines", "pack", "mix", "report")
+LIGHT = (
+    "generate",
+    "judge",
+    "evaluate",
+    "evaluate_judges",
+    "evaluate_baselines",
+    "pack",
+    "mix",
+    "profile",
+    "report",
+)
 
 
 def read(path: Path):

@@ -6,7 +6,7 @@ import pytest
 from pipeline.ids import content_id
 from pipeline.splits import Split, deal, hash_order, in_test, rank_within, share
 
-IDS = pl.Series([content_id(i) for i in range(4000)])
+IDS = pl.Series([int(content_id(i), 16) for i in range(4000)], dtype=pl.UInt64)
 
 
 def test_each_seed_gives_another_order_and_distinct_ids_never_tie():

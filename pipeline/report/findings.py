@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.baselines import TEST, TRAIN
+from pipeline.profiles import SIDES, WHOLE
 from pipeline.report.accounts import Account, accounts
 from pipeline.report.documents import DealFacts, PackingFacts, deal_facts, packing_facts
 from pipeline.report.grids import rounded
@@ -37,7 +39,9 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
     return Findings(
         recipe=recipe,
         accounts=every,
-        mixes=[mix_facts(name, folders.mixes / name, every[f"mix@{name}"]) for name in recipe.mixes],
+        mixes=[
+            mix_facts(name, folders.mixes, folders.profiles, every[f"mix@{name}"]) for name in recipe.mixes
+        ],
         deal=deal_facts(folders, recipe),
         packing=packing_facts(folders),
         curves=training_curves(folders, recipe),
@@ -62,6 +66,7 @@ def checks(found: Findings) -> list[tuple[bool, str]]:
         result += [
             (whole, f"Mix {mix.name}: train and test hold the {kept:,} pairs of the account"),
             (both == 0, f"Mix {mix.name}: {both:,} of {mix.clusters:,} prompt clusters are on both sides"),
+            (not mix.profile.failures(), f"Mix {mix.name}: {gate_told(mix)}"),
         ]
     prompts, clusters = found.deal.shared_prompts, found.deal.shared_clusters
     said = f"Validation and iterations share {prompts:,} prompts and {clusters:,} clusters of near-duplicates"
@@ -74,20 +79,29 @@ def checks(found: Findings) -> list[tuple[bool, str]]:
     return result
 
 
+def gate_told(mix: MixFacts) -> str:
+    """What a mix may not be guessed by."""
+    gate = mix.profile.gate
+    return "no gate is set" if gate is None else f"no content-blind baseline is above {gate:.0%} for certain"
+
+
 def account_metrics(account: Account) -> dict[str, object]:
     """The figures of an account."""
     return {"in": account.rows_in, "kept": account.kept, "dropped": account.reasons}
 
 
 def mix_metrics(mix: MixFacts, account: Account) -> dict[str, object]:
-    """The figures of a mix."""
+    """The figures of a mix; tokens are means over its pairs."""
     return account_metrics(account) | {
         "train": mix.train,
         "test": mix.test,
-        "prompts": mix.prompts,
+        "prompts": mix.profile.total(WHOLE).prompts,
         "leaked_clusters": mix.leaked_clusters,
-        "words": mix.words,
-        "baselines": {one.name: one.accuracy for one in mix.baselines},
+        "tokens": {side: mix.profile.total(WHOLE).mean(side) for side in SIDES},
+        "baselines": {
+            side: {one.name: one.accuracy for one in mix.profile.of(None) if one.side == side}
+            for side in (TRAIN, TEST)
+        },
     }
 
 

@@ -20,6 +20,7 @@ class Folders:
 
     standard: Path
     mixes: Path
+    profiles: Path
     prompts: Path
     sft_mix: Path
     packed: Path

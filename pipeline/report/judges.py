@@ -48,14 +48,13 @@ def blind_verdicts(asked: pl.DataFrame, folders: Folders, recipe: Recipe) -> pl.
     for name in asked["set"].unique().sort():
         own = asked.filter(pl.col("set") == name)
         if name in recipe.mixes:
-            texts = tables.read(MIX, folders.mixes / name / "test.parquet")
+            table, path = MIX, folders.mixes / name / "test.parquet"
         elif recipe.kinds.get(name) == "judge_sets":
-            texts = tables.read(JUDGE_SETS, folders.standard / "judge_sets" / name / "judge_sets.parquet")
+            table, path = JUDGE_SETS, folders.standard / "judge_sets" / name / "judge_sets.parquet"
         else:
             continue
-        known = texts.unique("pair_id", keep="first", maintain_order=True).select(
-            "pair_id", correct=longer_wins()
-        )
+        said = tables.batches(table, path, ("pair_id", "chosen", "rejected"))
+        known = pl.concat(part.select("pair_id", correct=longer_wins()) for part in said).unique("pair_id")
         parts.append(own.join(known, on="pair_id", how="inner", validate="1:1", maintain_order="left"))
     empty = pl.DataFrame(
         schema={name: VERDICTS.columns[name] for name in ("set", "subset", "pair_id", "correct")}

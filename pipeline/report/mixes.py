@@ -1,4 +1,7 @@
-"""What a preference mix holds: sizes, lengths, margins, content-blind baselines and leaks, per source too."""
+"""What a preference mix holds: its profile, its margins and leaks, and what each source gave and lost.
+
+Of the mix itself only small columns are read, a bounded number of rows at a time.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,43 +9,37 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline import tables
-from pipeline.baselines import Baseline, blind_baselines, longer_wins
-from pipeline.pair_facts import lengths
+from pipeline import profiles, tables
+from pipeline.baselines import TEST, TRAIN
+from pipeline.profiles import Profile
 from pipeline.report.accounts import Account
 from pipeline.schemas import MIX
-
-SIDES = ("prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceShare:
-    """What one source gave to a mix; means are nan where it gave nothing."""
+    """What one source gave to a mix; the margin is on the source's own scale, nan without scores."""
 
     source: str
     rows_in: int
     train: int
     test: int
     dropped: dict[str, int]
-    words: dict[str, float]
     margin: float
-    longer_wins: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixFacts:
-    """The figures of a mix; lengths in words, margins on the sources' own scales."""
+    """The figures of a mix; margins on the sources' own scales."""
 
     name: str
     train: int
     test: int
-    prompts: int
     clusters: int
     leaked_clusters: int
-    words: dict[str, float]
     margins: np.ndarray
-    baselines: list[Baseline]
     sources: list[SourceShare]
+    profile: Profile
 
 
 def mean(column: pl.Series) -> float:
@@ -51,16 +48,14 @@ def mean(column: pl.Series) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def measured(frame: pl.DataFrame, side: str) -> pl.DataFrame:
-    """The figures of each pair of a split."""
-    return frame.select(
-        "source",
-        "prompt_id",
-        "cluster_id",
-        **{f"{name}_words": lengths(name)[f"{name}_words"] for name in SIDES},
-        margin=pl.col("chosen_score") - pl.col("rejected_score"),
-        longer=longer_wins(),
-        split=pl.lit(side),
+def small_columns(folder: Path) -> pl.DataFrame:
+    """(side, source, cluster_id, margin) of every pair, train first."""
+    wanted = ("source", "cluster_id", "chosen_score", "rejected_score")
+    margin = pl.col("chosen_score") - pl.col("rejected_score")
+    return pl.concat(
+        part.select(pl.lit(side).alias("side"), "source", "cluster_id", margin=margin)
+        for side in (TRAIN, TEST)
+        for part in tables.batches(MIX, folder / f"{side}.parquet", wanted)
     )
 
 
@@ -70,31 +65,27 @@ def share(rows: pl.DataFrame, source: str, dropped: dict[str, int]) -> SourceSha
     return SourceShare(
         source=source,
         rows_in=own.height + sum(dropped.values()),
-        train=own.filter(pl.col("split") == "train").height,
-        test=own.filter(pl.col("split") == "test").height,
+        train=own.filter(pl.col("side") == TRAIN).height,
+        test=own.filter(pl.col("side") == TEST).height,
         dropped=dropped,
-        words={name: mean(own[f"{name}_words"]) for name in SIDES},
         margin=mean(own["margin"]),
-        longer_wins=mean(own["longer"]),
     )
 
 
-def mix_facts(name: str, folder: Path, account: Account) -> MixFacts:
-    """The figures of the mix in `folder`."""
-    train, test = (tables.read(MIX, folder / f"{side}.parquet") for side in ("train", "test"))
-    rows = pl.concat([measured(train, "train"), measured(test, "test")])
+def mix_facts(name: str, mixes: Path, profiled: Path, account: Account) -> MixFacts:
+    """The figures of a mix."""
+    rows = small_columns(mixes / name)
     drops: dict[str, dict[str, int]] = {}
     for source, reason, count in account.by_source().iter_rows():
         drops.setdefault(source, {})[reason] = count
+    homes = rows.group_by("cluster_id").agg(sides=pl.col("side").n_unique())
     return MixFacts(
         name=name,
-        train=train.height,
-        test=test.height,
-        prompts=rows["prompt_id"].n_unique(),
-        clusters=rows["cluster_id"].n_unique(),
-        leaked_clusters=len(set(train["cluster_id"]) & set(test["cluster_id"])),
-        words={side: mean(rows[f"{side}_words"]) for side in SIDES},
+        train=rows.filter(pl.col("side") == TRAIN).height,
+        test=rows.filter(pl.col("side") == TEST).height,
+        clusters=homes.height,
+        leaked_clusters=homes.filter(pl.col("sides") > 1).height,
         margins=rows["margin"].drop_nulls().to_numpy(),
-        baselines=blind_baselines(train, test),
         sources=[share(rows, source, drops.get(source, {})) for source in sorted({*rows["source"], *drops})],
+        profile=profiles.read(profiled / name),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.report import data_sections, model_sections
+from pipeline.report import data_sections, mix_sections, model_sections
 from pipeline.report.findings import Findings, checks
 from pipeline.report.grids import count, share, spread
 from pipeline.report.inputs import PI0
@@ -53,7 +53,7 @@ def context(found: Findings) -> dict[str, Any]:
         "tiles": tiles(found),
         "checks": checks(found),
         "flow": data_sections.flow(found),
-        "mixes": [data_sections.mix_view(mix, every[f"mix@{mix.name}"]) for mix in found.mixes],
+        "mixes": [mix_sections.mix_view(mix, every[f"mix@{mix.name}"]) for mix in found.mixes],
         "prompts": data_sections.prompt_grid(found),
         "sft": data_sections.sft_tiles(found),
         "runs": [model_sections.run_view(run, curves) for run, curves in found.curves.items()],

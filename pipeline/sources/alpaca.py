@@ -15,8 +15,37 @@ from pipeline.instructions import instruction_text
 from pipeline.items import Demonstration, Item, Items, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import FROM_MEMORY, Upstream
 
 KIND = "demonstrations"
+RULE = "every row: instruction and input are the request"
+SETS = (
+    Upstream(
+        name="vicgalle/alpaca-gpt4",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("data/train-*.parquet",),
+        columns=("instruction", "input", "output"),
+        rows=52_002,
+        rows_from=FROM_MEMORY,
+    ),
+    Upstream(
+        name="teknium/GPTeacher-General-Instruct",
+        licence="MIT",
+        redistributable=True,
+        files=("gpt4-instruct-dedupe-only-dataset.json",),
+        columns=("instruction", "input", "response"),
+    ),
+    Upstream(
+        name="tatsu-lab/alpaca",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("data/train-*.parquet",),
+        columns=("instruction", "input", "output"),
+        rows=52_002,
+        rows_from=FROM_MEMORY,
+    ),
+)
 
 
 class Rules(Params):

@@ -11,8 +11,32 @@ from collections.abc import Iterable
 from pipeline.answers import Answer, RatedRules, rated_pair
 from pipeline.items import Item, Items, Score, Shape, each, user
 from pipeline.raw import RawRow
+from pipeline.upstream import ROUNDED, Paper, Upstream
 
 KIND = "preferences"
+RULE = "as upstream ordered them, unless the ratings are asked to agree"
+SETS = (
+    Upstream(
+        name="argilla/distilabel-math-preference-dpo",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("instruction", "chosen_response", "chosen_rating", "rejected_response", "rejected_rating"),
+        rows=2_418,
+        rows_from="the set's card",
+        paper=Paper(
+            name="Argilla-Math",
+            pairs=2_418,
+            prompts=2_352,
+            prompt_tokens=36.5,
+            chosen_tokens=276.5,
+            rejected_tokens=265.3,
+            completion="LLM",
+            annotator="LLM",
+            pairs_confirmed_by=ROUNDED,
+        ),
+    ),
+)
 
 
 class Rules(RatedRules):

@@ -17,8 +17,40 @@ from pipeline.answers import Answer, RatedRules, rated_pair
 from pipeline.conversations import Message, from_messages, split_pair
 from pipeline.items import Drop, Item, Items, Score, Shape, each
 from pipeline.raw import RawRow
+from pipeline.upstream import Paper, Upstream
 
 KIND = "preferences"
+RULE = "as upstream ordered them: every turn but the last is the prompt; the ratings can be asked to agree"
+SETS = (
+    Upstream(
+        name="argilla/Capybara-Preferences-Filtered",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("chosen", "rejected", "chosen_rating", "rejected_rating", "chosen_model", "rejected_model"),
+        rows=14_811,
+        rows_from="card of RLHFlow/Capybara-distibalel-Filter-standard, which keeps every row",
+        paper=Paper(
+            name="Capybara",
+            pairs=14_811,
+            prompts=14_740,
+            prompt_tokens=634.5,
+            chosen_tokens=348.4,
+            rejected_tokens=401.9,
+            completion="LLM",
+            annotator="LLM",
+        ),
+    ),
+    Upstream(
+        name="argilla/distilabel-capybara-dpo-7k-binarized",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("chosen", "rejected", "rating_chosen", "rating_rejected", "chosen_model", "rejected_model"),
+        rows=7_563,
+        rows_from="the set's card",
+    ),
+)
 
 
 class Rules(RatedRules):

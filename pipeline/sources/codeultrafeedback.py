@@ -14,8 +14,32 @@ from collections.abc import Iterable
 from pipeline.answers import Answer, RankedRules, ranked_pairs
 from pipeline.items import Items, Score, Shape, each, user
 from pipeline.raw import RawRow
+from pipeline.upstream import ROUNDED, Paper, Upstream
 
 KIND = "preferences"
+RULE = "all pairs of a request's four answers (or best against worst) by rating; ties and N/A dropped"
+SETS = (
+    Upstream(
+        name="coseal/CodeUltraFeedback",
+        licence="MIT",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("instruction", "responses", "annotations"),
+        rows=10_000,
+        rows_from="the set's card",
+        paper=Paper(
+            name="CodeUltraFeedback",
+            pairs=50_156,
+            prompts=9_938,
+            prompt_tokens=172.8,
+            chosen_tokens=427.6,
+            rejected_tokens=400.6,
+            completion="LLM",
+            annotator="LLM",
+            pairs_confirmed_by=ROUNDED,
+        ),
+    ),
+)
 
 
 class Rules(RankedRules):

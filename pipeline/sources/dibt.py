@@ -12,8 +12,21 @@ from pydantic import Field
 from pipeline.items import Drop, Item, Items, Prompt, Score, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "prompts"
+RULE = "prompts with a least mean rating, number of ratings and agreement"
+SETS = (
+    Upstream(
+        name="DIBT/10k_prompts_ranked",
+        licence="other",
+        redistributable=False,
+        files=("data/train-*.parquet",),
+        columns=("prompt", "avg_rating", "num_responses", "agreement_ratio"),
+        rows=10_331,
+        rows_from="the set's card",
+    ),
+)
 
 
 class Rules(Params):

@@ -13,8 +13,20 @@ from pipeline.instructions import instruction_text
 from pipeline.items import Drop, Item, Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "GPT-4's best answer against its worst"
+SETS = (
+    Upstream(
+        name="hiyouga/LLaMA-Factory",
+        host="github",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("data/comparison_gpt4_data_en.json",),
+        columns=("instruction", "input", "output"),
+    ),
+)
 
 
 class Rules(Params):

@@ -17,8 +17,21 @@ from pipeline.conversations import from_nemo
 from pipeline.items import Drop, Item, Items, Preference, Shape, each
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "the answer that the sign of preference_strength prefers; ties and weak preferences dropped"
+SETS = (
+    Upstream(
+        name="nvidia/HelpSteer2",
+        licence="CC-BY-4.0",
+        redistributable=True,
+        files=("preference/preference.jsonl.gz",),
+        columns=("prompt", "response_1", "response_2", "preference_strength"),
+        rows=7_118,
+        rows_from="6,766 train and 352 validation pairs, arXiv 2410.01257",
+    ),
+)
 
 
 class Rules(Params):

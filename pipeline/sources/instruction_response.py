@@ -11,8 +11,48 @@ from collections.abc import Iterable
 from pipeline.items import WRONG_SHAPE, Demonstration, Drop, Item, Items, OpenRow, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import FROM_MEMORY, Upstream
 
 KIND = "demonstrations"
+RULE = "every row: one named column asks, another answers"
+SETS = (
+    Upstream(
+        name="TIGER-Lab/MathInstruct",
+        licence="MIT",
+        redistributable=True,
+        files=("MathInstruct.json",),
+        columns=("instruction", "output"),
+        rows=262_039,
+        rows_from=FROM_MEMORY,
+    ),
+    Upstream(
+        name="ise-uiuc/Magicoder-Evol-Instruct-110K",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("data-evol_instruct-decontaminated.jsonl",),
+        columns=("instruction", "response"),
+        rows=111_183,
+        rows_from=FROM_MEMORY,
+    ),
+    Upstream(
+        name="microsoft/orca-math-word-problems-200k",
+        licence="MIT",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("question", "answer"),
+        rows=200_035,
+        rows_from=FROM_MEMORY,
+    ),
+    Upstream(
+        name="openbmb/UltraInteract_sft",
+        licence="MIT",
+        redistributable=True,
+        files=("0000_sft.parquet",),
+        columns=("instruction", "response"),
+        rows=288_579,
+        rows_from=FROM_MEMORY,
+    ),
+)
 
 
 class Rules(Params):

@@ -13,8 +13,22 @@ from pydantic import Field
 from pipeline.items import Item, Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "judge_sets"
+RULE = "the output that the label calls better; judges alone are tested on it"
+SETS = (
+    Upstream(
+        name="princeton-nlp/LLMBar",
+        host="github",
+        licence="MIT",
+        redistributable=True,
+        files=("Dataset/LLMBar/*/dataset.json",),
+        columns=("input", "output_1", "output_2", "label"),
+        rows=419,
+        rows_from="100 natural and 319 adversarial instances, arXiv 2310.07641",
+    ),
+)
 
 
 class Rules(Params):

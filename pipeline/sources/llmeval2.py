@@ -14,8 +14,22 @@ from pipeline.answers import TIE
 from pipeline.items import Drop, Item, Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "the answer that people preferred; ties dropped; the sets it is drawn from can be chosen"
+SETS = (
+    Upstream(
+        name="AlibabaResearch/DAMO-ConvAI",
+        host="github",
+        licence="MIT; the rows keep the licences of their sets",
+        redistributable=False,
+        files=("WideDeep/data/LLMEval2_benchmark.json",),
+        columns=("query", "response1", "response2", "human", "dataset"),
+        rows=2_553,
+        rows_from="counted",
+    ),
+)
 
 
 class Rules(Params):

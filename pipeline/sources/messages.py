@@ -11,8 +11,33 @@ from pipeline.conversations import Message, from_messages
 from pipeline.items import Demonstration, Drop, Item, Items, OpenRow, Shape, each, parsed
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "demonstrations"
+RULE = "every conversation of a named column"
+SETS = (
+    Upstream(
+        name="RLHFlow/SFT-OpenHermes-2.5-Standard",
+        licence="none given; its parts keep theirs",
+        redistributable=False,
+        files=("data/train-*.parquet",),
+        columns=("messages",),
+    ),
+    Upstream(
+        name="allenai/tulu-3-sft-mixture",
+        licence="ODC-BY",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("messages",),
+    ),
+    Upstream(
+        name="trl-lib/Capybara",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("messages",),
+    ),
+)
 
 
 class Rules(Params):

@@ -5,18 +5,34 @@ A CSV line without a header (question, four choices, letter), or a row of the Hu
     What is 2 + 2?,3,4,5,6,B
     {"question": "What is 2 + 2?", "subject": "algebra", "choices": ["3", "4", "5", "6"], "answer": 1}
 
-Text: the question, or the question and its choices.
+Texts: the question, and if wanted the question with its choices.
 """
 
 from collections.abc import Iterable
+from string import ascii_uppercase
+from typing import Annotated
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from pipeline.items import Benchmark, Item, Items, Shape, each
+from pipeline.items import Item, Items, Shape, each
 from pipeline.params import Params
+from pipeline.questions import multiple_choice
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "benchmarks"
+RULE = "the question, and if wanted the question with its choices"
+SETS = (
+    Upstream(
+        name="cais/mmlu",
+        licence="MIT",
+        redistributable=True,
+        files=("all/test-*.parquet",),
+        columns=("question", "choices"),
+        rows=14_042,
+        rows_from="counted",
+    ),
+)
 CSV_COLUMNS = ("question", "A", "B", "C", "D", "answer")
 
 
@@ -24,14 +40,14 @@ class Rules(Params):
     """What of a question is text."""
 
     with_choices: bool
-    """Choices that many questions share ("True, False") make texts look more alike."""
+    """Whether the question with its choices is a text besides the question alone."""
 
 
 class Row(Shape):
     """A question in either form."""
 
     question: str
-    choices: list[str] | None = None
+    choices: Annotated[list[str], Field(max_length=26)] | None = None
     A: str | None = None
     B: str | None = None
     C: str | None = None
@@ -46,12 +62,13 @@ class Row(Shape):
 
 
 def items(rows: Iterable[RawRow], rules: Rules) -> Items:
-    """One text per row."""
-    return each(rows, Row, lambda row: benchmark(row, rules))
+    """The texts of each row."""
+    return each(rows, Row, lambda row: benchmarks(row, rules))
 
 
-def benchmark(row: Row, rules: Rules) -> Item:
-    """The question and, if wanted, its choices."""
-    choices = row.choices if row.choices is not None else [row.A, row.B, row.C, row.D]
-    texts = [row.question, *choices] if rules.with_choices else [row.question]
-    return Benchmark("\n".join(text for text in texts if text is not None))
+def benchmarks(row: Row, rules: Rules) -> list[Item]:
+    """The question, and if wanted its choices."""
+    choices = row.choices if row.choices is not None else [row.A or "", row.B or "", row.C or "", row.D or ""]
+    return multiple_choice(
+        row.question, choices, ascii_uppercase[: len(choices)], with_choices=rules.with_choices
+    )

@@ -6,7 +6,7 @@
 
 The data of the paper's offline-DPO baseline, which has no conversion code; `pairs` chooses best
 against worst rank or all pairs. The score of an answer is minus its rank (1 is best), so that higher
-is better and a `min_margin` of 2 means two ranks apart.
+is better and a mix's `min_margin` of 2 means two ranks apart.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,21 @@ from pipeline.answers import Answer, RankedRules, ranked_pairs
 from pipeline.conversations import from_transcript
 from pipeline.items import Drop, Item, Items, Score, Shape, each
 from pipeline.raw import RawRow
+from pipeline.upstream import FROM_MEMORY, Upstream
 
 KIND = "preferences"
+RULE = "best against worst rank (or all pairs) of a prompt's seven answers"
+SETS = (
+    Upstream(
+        name="berkeley-nest/Nectar",
+        licence="Apache-2.0; CC-BY-NC until November 2023",
+        redistributable=False,
+        files=("data/rlaif.parquet",),
+        columns=("prompt", "answers", "good_natured"),
+        rows=182_954,
+        rows_from=FROM_MEMORY,
+    ),
+)
 
 
 class Rules(RankedRules):

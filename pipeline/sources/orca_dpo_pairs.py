@@ -11,8 +11,21 @@ from collections.abc import Iterable
 from pipeline.items import Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "GPT-4's answer against Llama-2-13b-chat's, with the system prompt"
+SETS = (
+    Upstream(
+        name="Intel/orca_dpo_pairs",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("orca_rlhf.jsonl",),
+        columns=("system", "question", "chosen", "rejected"),
+        rows=12_859,
+        rows_from="card of the re-rated set",
+    ),
+)
 
 
 class Rules(Params):

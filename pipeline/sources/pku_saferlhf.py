@@ -18,8 +18,54 @@ from pydantic import Field
 from pipeline.items import Drop, Item, Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Paper, Upstream
 
 KIND = "preferences"
+RULE = "the answer that the chosen label (better or safer) prefers; rows whose digests are wrong are dropped"
+COLUMNS = (
+    "prompt",
+    "response_0",
+    "response_1",
+    "is_response_0_safe",
+    "is_response_1_safe",
+    "better_response_id",
+    "safer_response_id",
+)
+SETS = (
+    Upstream(
+        name="PKU-Alignment/PKU-SafeRLHF-30K",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("train.jsonl.gz",),
+        columns=COLUMNS,
+        rows=26_874,
+        rows_from="table 5, whose pairs are all rows; the viewer of the set shows 26.9k",
+        paper=Paper(
+            name="PKU-SafeRLHF-30K",
+            pairs=26_874,
+            prompts=6_975,
+            prompt_tokens=21.5,
+            chosen_tokens=70.4,
+            rejected_tokens=74.6,
+            completion="LLM",
+            annotator="Human",
+        ),
+    ),
+    Upstream(
+        name="PKU-Alignment/PKU-SafeRLHF",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("data/*/train.jsonl",),
+        columns=COLUMNS,
+    ),
+    Upstream(
+        name="PKU-Alignment/PKU-SafeRLHF-single-dimension",
+        licence="CC-BY-NC-4.0",
+        redistributable=False,
+        files=("data/*/train.jsonl.gz",),
+        columns=("prompt", "response_0", "response_1", "better_response_id"),
+    ),
+)
 
 
 class Rules(Params):

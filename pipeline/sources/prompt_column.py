@@ -11,8 +11,29 @@ from pipeline.conversations import Message, from_messages
 from pipeline.items import Drop, Item, Items, OpenRow, Prompt, Shape, each, parsed, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "prompts"
+RULE = "every prompt of a named column"
+SETS = (
+    Upstream(
+        name="RLHFlow/prompt-collection-v0.1",
+        licence="none given; its parts keep theirs",
+        redistributable=False,
+        files=("data/train-*.parquet",),
+        columns=("context_messages",),
+        rows=179_465,
+        rows_from="the set's card",
+    ),
+    Upstream(
+        name="yizhongw/self-instruct",
+        host="github",
+        licence="Apache-2.0",
+        redistributable=True,
+        files=("human_eval/user_oriented_instructions.jsonl",),
+        columns=("instruction",),
+    ),
+)
 
 
 class Rules(Params):

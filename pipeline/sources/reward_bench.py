@@ -11,8 +11,21 @@ from collections.abc import Iterable
 from pipeline.items import Drop, Item, Items, Preference, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import FROM_MEMORY, Upstream
 
 KIND = "judge_sets"
+RULE = "as upstream ordered them, by subset; judges alone are tested on it"
+SETS = (
+    Upstream(
+        name="allenai/reward-bench",
+        licence="ODC-BY",
+        redistributable=True,
+        files=("data/filtered-*.parquet",),
+        columns=("prompt", "chosen", "rejected", "subset", "chosen_model", "rejected_model"),
+        rows=2_985,
+        rows_from=FROM_MEMORY,
+    ),
+)
 
 
 class Rules(Params):

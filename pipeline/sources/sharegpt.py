@@ -15,8 +15,37 @@ from pipeline.conversations import Turn, from_turns
 from pipeline.items import Conversation, Demonstration, Drop, Item, Items, Shape, each
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import FROM_MEMORY, Upstream
 
 KIND = "demonstrations"
+RULE = "every conversation; loose ends are trimmed or the conversation is dropped"
+SETS = (
+    Upstream(
+        name="anon8231489123/ShareGPT_Vicuna_unfiltered",
+        licence="unclear",
+        redistributable=False,
+        files=("ShareGPT_V3_unfiltered_cleaned_split.json",),
+        columns=("conversations",),
+    ),
+    Upstream(
+        name="WizardLMTeam/WizardLM_evol_instruct_V2_196k",
+        licence="MIT",
+        redistributable=True,
+        files=("WizardLM_evol_instruct_V2_143k.json",),
+        columns=("conversations",),
+        rows=143_000,
+        rows_from=FROM_MEMORY,
+    ),
+    Upstream(
+        name="Open-Orca/SlimOrca",
+        licence="MIT",
+        redistributable=True,
+        files=("oo-labeled_correct.gpt4.sharegpt.jsonl",),
+        columns=("conversations",),
+        rows=517_982,
+        rows_from=FROM_MEMORY,
+    ),
+)
 
 
 class Rules(Params):

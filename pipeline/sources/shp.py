@@ -6,7 +6,8 @@
 
 Pair rule (arXiv 2405.07863, appendix A): score_ratio above 2, at most 5 pairs per prompt. The paper
 does not say which five; here those with the lowest hash of (seed, answers), so that the choice
-depends neither on row order nor on other prompts. `labels` 1: A is preferred. Scores are votes.
+depends neither on row order nor on other prompts; a repeated pair takes no second place. `labels` 1:
+A is preferred. Scores are votes. A first pass over the rows keeps those hashes alone, no text.
 """
 
 from collections.abc import Iterable
@@ -14,12 +15,38 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from pipeline.answers import TIE
-from pipeline.ids import content_id
+from pipeline.ids import text_id
 from pipeline.items import Drop, Item, Items, Preference, Shape, parsed, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Paper, Upstream
 
 KIND = "preferences"
+RULE = (
+    "the answer with more votes where it has more than min_ratio times the other's; "
+    "at most max_pairs_per_prompt pairs of a post, chosen by hash"
+)
+SETS = (
+    Upstream(
+        name="stanfordnlp/SHP",
+        licence="Reddit API terms",
+        redistributable=False,
+        files=("*/train.json",),
+        columns=("history", "human_ref_A", "human_ref_B", "score_A", "score_B", "labels", "score_ratio"),
+        rows=348_718,
+        rows_from="table of the set's card",
+        paper=Paper(
+            name="SHP",
+            pairs=93_301,
+            prompts=31_003,
+            prompt_tokens=186.2,
+            chosen_tokens=173.6,
+            rejected_tokens=88.8,
+            completion="Human",
+            annotator="Human",
+        ),
+    ),
+)
 
 
 class Rules(Params):
@@ -45,22 +72,42 @@ class Row(Shape):
 
 
 def items(rows: Iterable[RawRow], rules: Rules) -> Items:
-    """One preference per row; needs all rows, for the cap per prompt."""
-    outcomes: list[tuple[RawRow, Item]] = []
-    by_prompt: dict[str, list[tuple[str, int]]] = {}
+    """One preference per row; goes through `rows` twice, for the cap per prompt."""
+    assert iter(rows) is not rows, "shp needs rows that can be read twice"
+    ranks = ranks_by_prompt(rows, rules)
     for row in rows:
-        raw = parsed(row, Row)
-        outcome = raw if isinstance(raw, Drop) else preference(raw, rules)
+        outcome = paired(row, rules)
         if isinstance(outcome, Preference):
-            rank = content_id(rules.seed, outcome.chosen, outcome.rejected)
-            by_prompt.setdefault(outcome.prompt[0]["content"], []).append((rank, len(outcomes)))
-        outcomes.append((row, outcome))
-    for ranked in by_prompt.values():
-        for place, (_, index) in enumerate(sorted(ranked), start=1):
-            if place > rules.max_pairs_per_prompt:
-                drop = Drop("over the cap per prompt", place, rules.max_pairs_per_prompt)
-                outcomes[index] = (outcomes[index][0], drop)
-    return ((row, [outcome]) for row, outcome in outcomes)
+            of_prompt = ranks[prompt_key(outcome)]
+            if rank(outcome, rules) not in of_prompt[: rules.max_pairs_per_prompt]:
+                outcome = Drop("over the cap per prompt", len(of_prompt), rules.max_pairs_per_prompt)
+        yield row, [outcome]
+
+
+def ranks_by_prompt(rows: Iterable[RawRow], rules: Rules) -> dict[str, list[str]]:
+    """Per prompt the ranks of its different pairs, lowest first."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        outcome = paired(row, rules)
+        if isinstance(outcome, Preference):
+            found.setdefault(prompt_key(outcome), set()).add(rank(outcome, rules))
+    return {prompt: sorted(ranks) for prompt, ranks in found.items()}
+
+
+def prompt_key(pair: Preference) -> str:
+    """What stands for a post."""
+    return text_id(pair.prompt[0]["content"])
+
+
+def rank(pair: Preference, rules: Rules) -> str:
+    """A place among the pairs of its prompt that only the seed and the answers decide."""
+    return text_id(f"{rules.seed} {text_id(pair.chosen)} {text_id(pair.rejected)}")
+
+
+def paired(row: RawRow, rules: Rules) -> Item:
+    """The pair of a raw row, or why it has none."""
+    raw = parsed(row, Row)
+    return raw if isinstance(raw, Drop) else preference(raw, rules)
 
 
 def preference(row: Row, rules: Rules) -> Item:

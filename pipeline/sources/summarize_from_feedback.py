@@ -7,7 +7,8 @@
 `choice` is the index of the preferred summary. CNN/DM rows have `article` and `site` instead of
 `post` and `subreddit`. The paper's Mix1 holds this set without conversion code; here the prompt is
 an instruction from params.yaml, the title and the text. `confidence` (not in all batches) is a
-nine-point scale from surely the first (1) to surely the second (9), arXiv 2009.01325 appendix C.
+nine-point scale from surely the first (1) to surely the second (9), arXiv 2009.01325 appendix C;
+upstream's example row has choice 1 with 8. A row that says otherwise is dropped where strength counts.
 """
 
 from collections.abc import Iterable
@@ -17,8 +18,29 @@ from pydantic import Field
 from pipeline.items import Drop, Item, Items, Preference, Score, Shape, each, user
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "the summary that the worker chose, under an instruction; unsure choices can be dropped"
+SETS = (
+    Upstream(
+        name="openai/summarize_from_feedback",
+        licence="modified MIT; posts CC-BY-4.0",
+        redistributable=True,
+        files=("comparisons/train/*.parquet",),
+        columns=("info", "summaries", "choice", "extra"),
+        rows=92_858,
+        rows_from="arXiv 2310.01377, appendix E.1",
+    ),
+    Upstream(
+        name="openai/summarize-from-feedback",
+        host="github",
+        licence="modified MIT; posts CC-BY-4.0",
+        redistributable=True,
+        files=("comparisons/*.json",),
+        columns=("info", "summaries", "choice", "extra"),
+    ),
+)
 
 UNDECIDED = 5
 
@@ -75,12 +97,14 @@ def preference(row: Row, rules: Rules) -> Item:
         confidence = row.extra.confidence if row.extra else None
         if confidence is None:
             return Drop("missing confidence")
+        if confidence != UNDECIDED and (confidence > UNDECIDED) != bool(row.choice):
+            return Drop("choice contradicts the confidence", confidence, UNDECIDED)
         if (strength := abs(confidence - UNDECIDED)) < rules.min_strength:
             return Drop("preference too weak", strength, rules.min_strength)
-    text = row.info.post if row.info.post is not None else row.info.article
+    text = row.info.post or row.info.article
     if not text or not text.strip():
         return Drop("no text to summarize")
-    instruction = rules.post_instruction if row.info.post is not None else rules.article_instruction
+    instruction = rules.post_instruction if row.info.post else rules.article_instruction
     parts = [instruction, row.info.title or "", text]
     prompt = user("\n\n".join(part.strip() for part in parts if part.strip()))
     chosen, rejected = row.summaries[row.choice], row.summaries[1 - row.choice]

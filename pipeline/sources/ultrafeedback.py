@@ -7,8 +7,9 @@
 Pair rule (card of RLHFlow/UltraFeedback-preference-standard): all combinations of answers by
 fine-grained score (the mean of the four ratings), ties dropped, "N/A" is a missing score. Answers
 are told apart by position, so two of the same model do not collapse. In the first release 2,628
-answers have overall_score 10 where 1 was meant; they show by a fine-grained score of at most 2,
-and are read as 1.
+answers have overall_score 10 where 1 was meant; upstream's own repair (its repository,
+fix_overall_score_issue.py) reads those with a fine-grained score of at most 2 as 1, which is done here,
+and had those up to 4 rated again, which no reader of the first release can do.
 """
 
 from collections.abc import Iterable
@@ -19,8 +20,31 @@ from pydantic import Field
 from pipeline.answers import Answer, RankedRules, ranked_pairs
 from pipeline.items import Items, Score, Shape, each, user
 from pipeline.raw import RawRow
+from pipeline.upstream import Paper, Upstream
 
 KIND = "preferences"
+RULE = "all pairs of a prompt's answers (or best against worst) by a score; ties and missing scores dropped"
+SETS = (
+    Upstream(
+        name="openbmb/UltraFeedback",
+        licence="MIT",
+        redistributable=True,
+        files=("*.jsonl",),
+        columns=("instruction", "completions"),
+        rows=63_967,
+        rows_from="arXiv 2310.01377, section 2.2",
+        paper=Paper(
+            name="UltraFeedback",
+            pairs=340_025,
+            prompts=63_591,
+            prompt_tokens=161.5,
+            chosen_tokens=279.5,
+            rejected_tokens=211.1,
+            completion="LLM",
+            annotator="LLM",
+        ),
+    ),
+)
 
 #: The error of the first release (upstream README, 2023-12-29).
 WRONG_TEN, CONTRADICTED_BELOW, MEANT = 10.0, 2.0, 1.0
@@ -36,7 +60,7 @@ class Rules(RankedRules):
 class Annotation(Shape):
     """One aspect's rating."""
 
-    rating: Score = Field(alias="Rating")
+    rating: Score = Field(default=None, alias="Rating")
 
 
 class Completion(Shape):

@@ -14,8 +14,26 @@ from pipeline.answers import Answer, RatedRules, rated_pair
 from pipeline.conversations import Message, from_messages, split_pair
 from pipeline.items import Drop, Item, Items, Score, Shape, each
 from pipeline.raw import RawRow
+from pipeline.upstream import Upstream
 
 KIND = "preferences"
+RULE = "as upstream ordered them; the scores can be asked to agree, which drops its ties"
+SETS = (
+    Upstream(
+        name="HuggingFaceH4/ultrafeedback_binarized",
+        licence="MIT",
+        redistributable=True,
+        files=("data/train_prefs-*.parquet",),
+        columns=("chosen", "rejected", "score_chosen", "score_rejected"),
+    ),
+    Upstream(
+        name="trl-lib/ultrafeedback_binarized",
+        licence="MIT",
+        redistributable=True,
+        files=("data/train-*.parquet",),
+        columns=("chosen", "rejected", "score_chosen", "score_rejected"),
+    ),
+)
 
 
 class Rules(RatedRules):

@@ -13,8 +13,31 @@ from pipeline.conversations import Turn, from_turns
 from pipeline.items import Drop, Item, Items, Preference, Shape, each
 from pipeline.params import Params
 from pipeline.raw import RawRow
+from pipeline.upstream import Paper, Upstream
 
 KIND = "preferences"
+RULE = "as upstream ordered them: the trajectory is the prompt; tasks can be chosen"
+SETS = (
+    Upstream(
+        name="openbmb/UltraInteract_pair",
+        licence="MIT",
+        redistributable=True,
+        files=("0000_pair.parquet",),
+        columns=("task", "trajectory", "chosen", "rejected"),
+        rows=219_522,
+        rows_from="the set's card",
+        paper=Paper(
+            name="UltraInteract",
+            pairs=161_927,
+            prompts=76_086,
+            prompt_tokens=507.4,
+            chosen_tokens=396.6,
+            rejected_tokens=416.7,
+            completion="LLM",
+            annotator="LLM",
+        ),
+    ),
+)
 
 
 class Rules(Params):

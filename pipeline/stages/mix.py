@@ -8,50 +8,60 @@ The steps, in this order, each a reason in the ledger:
     below the source's margin   chosen_score - rejected_score < min_margin
     too long                    characters of the prompt and the longer answer > max_characters
     exact duplicate             the same pair came before (by the order of the sources, then origin)
-    contradictory label         the same prompt and answers, labelled the other way round
+    contradictory label         the same prompt and answers are labelled the other way round;
+      ... of a near-duplicate   so are near-duplicates of them
     near-duplicate              prompt, chosen and rejected are each near those of a pair that came before
     benchmark contamination     the prompt holds a benchmark item
     over the prompt's cap       more than max_pairs_per_prompt pairs of one prompt id; lowest hashes stay
     over the source's cap       more than `cap` pairs of the source; lowest hashes stay
+    over the source's weight    more pairs than the weights allow; lowest hashes stay
 
 What is left is split by prompt cluster: all pairs of near-duplicate prompts are on one side.
+
+The tables are streamed three times: for the facts that rules look at, for the texts that near-duplicates and
+contamination are looked for in (once for prompts, once for answers), and for the rows that stay.
 """
 
-from typing import Literal, Self
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from pipeline import edge, params, tables
-from pipeline.decontamination import Decontaminate
-from pipeline.dedup import NearDedup, clusters
-from pipeline.ids import content_id
-from pipeline.ledger import Ledger
+from pipeline import edge, params
+from pipeline.catalog import Inputs, digits, find, number, read_benchmarks
+from pipeline.errors import UserError
+from pipeline.execution import execution
+from pipeline.near_pairs import (
+    SIDES,
+    Conflicts,
+    Texts,
+    answer_clusters,
+    prompt_clusters,
+    without_conflicts,
+    without_near,
+)
 from pipeline.params import Params
-from pipeline.schemas import MIX
+from pipeline.schemas import MIX, PREFERENCES
 from pipeline.selection import (
-    WHERE,
+    OVER_SOURCE_CAP,
+    SelectionParams,
     by_source,
-    content,
-    drop,
     drop_contaminated,
-    drop_near,
     drop_over_cap,
     drop_repeats,
     drop_too_long,
-    in_priority,
-    read_benchmarks,
-    read_source,
-    refuse_empty,
-    unique_names,
 )
+from pipeline.shares import DropShare, calibrated, margin, proportional
 from pipeline.splits import Split, in_test
+from pipeline.tables import Writer
+from pipeline.verdicts import Verdicts
 
 NO_SCORES = "no scores for the margin"
 BELOW_MARGIN = "below the source's margin"
-CONTRADICTORY = "contradictory label"
 OVER_PROMPT_CAP = "over the prompt's cap"
-OVER_SOURCE_CAP = "over the source's cap"
+OVER_SOURCE_WEIGHT = "over the source's weight"
 
 
 class MixSource(Params):
@@ -61,168 +71,166 @@ class MixSource(Params):
     """A source of kind `preferences`."""
     cap: int | None = Field(gt=0)
     """Most pairs to take from it; null takes all."""
-    min_margin: float | None = Field(ge=0)
-    """Smallest chosen_score - rejected_score, on the source's own scale; null asks for no scores."""
+    weight: float | None = Field(gt=0)
+    """Its part of the mix relative to the other sources with a weight; null takes all that `cap` lets.
+
+    Not a share of the source: weights 2 and 1 give two pairs of the one for each pair of the other, as many
+    as the scarcer allows after all other steps. No pair is ever repeated."""
+    min_margin: float | DropShare | None
+    """Smallest chosen_score - rejected_score, on the source's own scale; null asks for no scores.
+
+    `{drop: 0.1}` takes the observed margin below which the part of the source's scored pairs is nearest to a
+    tenth; counts.json tells it."""
+
+    @model_validator(mode="after")
+    def one_measure(self) -> Self:
+        """A cap and a weight would both say how many."""
+        if self.cap is not None and self.weight is not None:
+            raise ValueError(f"expected a cap or a weight for {self.name}, found both; set one to null")
+        if isinstance(self.min_margin, float) and self.min_margin < 0:
+            raise ValueError(f"expected a min_margin of at least 0 for {self.name}, found {self.min_margin}")
+        return self
 
 
-class MixParams(Params):
+class MixParams(SelectionParams):
     """A preference mix."""
 
     sources: tuple[MixSource, ...] = Field(min_length=1)
     """In order of priority: of two equal rows, the earlier source's is kept."""
-    near_dedup: NearDedup | None
-    """Near-duplicates of prompts and pairs; null turns the search off, and each prompt is its own cluster."""
-    decontaminate: Decontaminate
-    """Benchmarks to keep out."""
-    max_characters: int | None = Field(gt=0)
-    """Most characters of a prompt and its longer answer together; null for no limit."""
     max_pairs_per_prompt: int | None = Field(gt=0)
     """Most pairs of one prompt; null for no limit."""
-    conflicts: Literal["drop_both", "keep_both"]
-    """What becomes of a pair that is labelled both ways."""
+    conflicts: Conflicts
+    """What becomes of pairs labelled both ways: `drop_both`, `keep_first` (the label of the pair that came
+    first, which is the earliest source's), or `keep_both`."""
     split: Split
 
     @model_validator(mode="after")
-    def distinct(self) -> Self:
-        """Each source once."""
-        unique_names([source.name for source in self.sources])
+    def comparable(self) -> Self:
+        """One weight alone has nothing to be relative to."""
+        weighted = [source.name for source in self.sources if source.weight is not None]
+        if len(weighted) == 1:
+            raise ValueError(f"expected weights for two sources or more, found one, for {weighted[0]}")
         return self
 
 
-def mix(
-    name: str, rows: pl.DataFrame, benchmarks: pl.DataFrame, recipe: MixParams
-) -> tuple[pl.DataFrame, pl.DataFrame, Ledger]:
-    """(train, test, ledger) of the preferences `rows`; UserError where a side is empty."""
-    ledger = Ledger(f"mix@{name}", "pairs")
-    left = in_priority(rows, [source.name for source in recipe.sources])
-    left = with_clear_margin(left, ledger, recipe)
-    longest = pl.max_horizontal(content(side).str.len_chars() for side in ("chosen", "rejected"))
-    characters = content("prompt").str.len_chars() + longest
-    left = drop_too_long(left, ledger, characters, recipe.max_characters, id_column="pair_id")
-    left = drop_repeats(left, ledger, id_column="pair_id")
-    left = without_conflicts(left, ledger, recipe)
-    left = without_near(left, ledger, recipe.near_dedup)
-    left = drop_contaminated(
-        left,
-        ledger,
-        content("prompt"),
-        benchmarks,
-        recipe.decontaminate,
-        id_column="pair_id",
-        text_id="prompt_id",
+def mix(name: str, inputs: Inputs, benchmarks: pl.DataFrame, recipe: MixParams, out: Path) -> None:
+    """Write train, test and the account of the mix; UserError where a side is empty."""
+    verdicts = Verdicts(
+        f"mix@{name}", "pairs", inputs.catalog(facts(recipe), "reading pairs"), id_column="pair_id"
     )
-    left = capped(left, ledger, recipe)
-    refuse_empty(left, ledger, rows.height, "the mix")
-    train, test = divided(left, recipe.split)
-    refuse_empty(train, ledger, rows.height, "the train split (another split.seed)")
+    pairs, margins = with_clear_margin(verdicts.catalog.drop("file", "row", "item"), verdicts, recipe)
+    pairs = drop_too_long(pairs, verdicts, recipe.max_characters)
+    pairs = drop_repeats(pairs, verdicts, "pair_id")
+    pairs = deduplicated(pairs, inputs, benchmarks, verdicts, recipe)
+    pairs = weighted(capped(pairs, verdicts, recipe), verdicts, recipe)
+    verdicts.refuse_empty(pairs, "the mix")
+    kept = pairs.select("place", "cluster_id", test=in_test(pairs["cluster_id"], recipe.split))
+    verdicts.refuse_empty(kept.filter(~pl.col("test")), "the train split (another split.seed)")
     if recipe.split.test_fraction:
-        refuse_empty(test, ledger, rows.height, "the test split (a larger split.test_fraction)")
-    return train, test, ledger
+        verdicts.refuse_empty(kept.filter("test"), "the test split (a larger split.test_fraction)")
+    write(inputs, kept, out)
+    verdicts.close(kept.height, out, **({"margins": margins} if margins else {}))
 
 
-def with_clear_margin(rows: pl.DataFrame, ledger: Ledger, recipe: MixParams) -> pl.DataFrame:
-    """Drop the pairs below their source's margin, or without the scores to tell."""
-    wanted = by_source("wanted", {source.name: source.min_margin for source in recipe.sources}, pl.Float64)
-    margin = pl.col("chosen_score") - pl.col("rejected_score")
-    rows = rows.with_columns(wanted, margin=margin)
-    wanted, margin = pl.col("wanted"), pl.col("margin")
-    unknown = wanted.is_not_null() & margin.is_null()
-    rows = drop(rows, ledger, NO_SCORES, unknown, id_column="pair_id", threshold=wanted)
-    rows = drop(
-        rows, ledger, BELOW_MARGIN, margin < wanted, id_column="pair_id", value=margin, threshold=wanted
-    )
-    return rows.drop("wanted", "margin")
+def facts(recipe: MixParams) -> dict[str, pl.Expr]:
+    """What the rules look at, and nothing that they do not: texts are only read to be measured."""
+    found = {name: number(name) for name in ("prompt_id", "pair_id", "chosen_id", "rejected_id")}
+    if any(source.min_margin is not None for source in recipe.sources):
+        found["margin"] = margin()
+    if recipe.max_characters is not None:
+        characters = {side: text.str.len_chars() for side, text in SIDES.items()}
+        longer = pl.max_horizontal(characters["chosen"], characters["rejected"])
+        found["characters"] = characters["prompt"] + longer
+    return found
 
 
-def without_conflicts(rows: pl.DataFrame, ledger: Ledger, recipe: MixParams) -> pl.DataFrame:
-    """Drop both labels of a pair that is labelled both ways, within a source or across sources."""
-    if recipe.conflicts == "keep_both":
-        return rows
-    chosen, rejected = content("chosen"), content("rejected")
-    forward = chosen < rejected
-    marked = rows.with_columns(
-        forward=forward,
-        low=pl.when(forward).then(chosen).otherwise(rejected),
-        high=pl.when(forward).then(rejected).otherwise(chosen),
-    )
-    group = ["prompt_id", "low", "high"]
-    # Pair ids are unique here: a group of two is the two labels of one pair.
-    other = pl.when("forward").then(WHERE.last().over(group)).otherwise(WHERE.first().over(group))
-    marked = marked.sort(~pl.col("forward"), "priority", "source", "file", "row", "item")
-    kept = drop(
-        marked,
-        ledger,
-        CONTRADICTORY,
-        pl.len().over(group) > 1,
-        id_column="pair_id",
-        detail=pl.format("the other way round in {}", other),
-    )
-    return kept.sort("priority", "source", "file", "row", "item").select(rows.columns)
+def with_clear_margin(
+    pairs: pl.DataFrame, verdicts: Verdicts, recipe: MixParams
+) -> tuple[pl.DataFrame, dict[str, float | None]]:
+    """Drop the pairs below their source's margin, or without scores to tell; also the margins by source."""
+    wanted: dict[str, float | None] = {}
+    for source in recipe.sources:
+        if isinstance(source.min_margin, DropShare):
+            known = pairs.filter(source=source.name)["margin"]
+            wanted[source.name] = calibrated(known, source.min_margin.drop)
+        elif source.min_margin is not None:
+            wanted[source.name] = source.min_margin
+    if not wanted:
+        return pairs, wanted
+    asked = pl.col("source").cast(pl.String).is_in(list(wanted))
+    margin, least = pl.col("margin"), by_source(wanted, pl.Float64)
+    pairs = verdicts.drop(pairs, NO_SCORES, asked & margin.is_null(), threshold=least)
+    pairs = verdicts.drop(pairs, BELOW_MARGIN, margin < least, value=margin, threshold=least)
+    return pairs.drop("margin"), wanted
 
 
-def without_near(rows: pl.DataFrame, ledger: Ledger, settings: NearDedup | None) -> pl.DataFrame:
-    """Add each prompt's `cluster_id`; drop pairs near another in the prompt and in both answers."""
-    prompts = clusters(rows["prompt_id"], rows.select(text=content("prompt"))["text"], settings)
-    rows = rows.join(
-        prompts.rename({"id": "prompt_id"}), on="prompt_id", how="left", maintain_order="left", validate="m:1"
-    )
-    if settings is None:
-        return rows
-    rows = rows.with_columns(chosen_text=content("chosen"), rejected_text=content("rejected"))
-    answers = answer_clusters(rows.filter(pl.len().over("cluster_id") > 1), settings)
-    for side in ("chosen", "rejected"):
-        # A pair alone in its cluster needs no answer cluster: its own text stands for it.
-        rows = rows.join(
-            answers.rename({"text": f"{side}_text", "cluster": f"{side}_cluster"}),
-            on=f"{side}_text",
-            how="left",
-            maintain_order="left",
-            validate="m:1",
-        ).with_columns(pl.col(f"{side}_cluster").fill_null(""))
-    text = pl.concat_str(content("prompt"), "chosen_text", "rejected_text", separator="\n")
-    group = ["cluster_id", "chosen_cluster", "rejected_cluster"]
-    kept = drop_near(rows, ledger, group, text, settings, id_column="pair_id")
-    return kept.drop("chosen_text", "rejected_text", "chosen_cluster", "rejected_cluster")
+def deduplicated(
+    pairs: pl.DataFrame, inputs: Inputs, benchmarks: pl.DataFrame, verdicts: Verdicts, recipe: MixParams
+) -> pl.DataFrame:
+    """Add each prompt's `cluster_id`; drop contradictions, near-duplicates and contaminated prompts."""
+    pairs, prompts, texts = prompt_clusters(pairs, inputs, recipe.near_dedup)
+    pairs = without_copies(pairs, inputs, texts, verdicts, recipe)
+    found = prompts["prompt_id"], texts
+    return drop_contaminated(pairs, verdicts, "prompt_id", found, benchmarks, recipe.decontaminate)
 
 
-def answer_clusters(rows: pl.DataFrame, settings: NearDedup) -> pl.DataFrame:
-    """(text, cluster) of every answer of `rows`, chosen or rejected."""
-    texts = pl.concat([rows["chosen_text"], rows["rejected_text"]]).unique()
-    ids = texts.map_elements(content_id, return_dtype=pl.String)  # Our ids are a Python hash.
-    found = clusters(ids, texts, settings).rename({"cluster_id": "cluster"})
-    return (
-        pl.DataFrame({"text": texts, "id": ids}).join(found, on="id", how="left", validate="1:1").drop("id")
-    )
+def without_copies(
+    pairs: pl.DataFrame, inputs: Inputs, prompts: pl.Series, verdicts: Verdicts, recipe: MixParams
+) -> pl.DataFrame:
+    """Drop contradictions and near-duplicates; the texts of answers are needed for nothing else."""
+    pairs, answers = answer_clusters(pairs, inputs, recipe.near_dedup)
+    texts = Texts(prompts, answers)
+    pairs = without_conflicts(pairs, verdicts, recipe.conflicts, texts, recipe.near_dedup)
+    return without_near(pairs, verdicts, texts, recipe.near_dedup)
 
 
-def capped(rows: pl.DataFrame, ledger: Ledger, recipe: MixParams) -> pl.DataFrame:
+def capped(pairs: pl.DataFrame, verdicts: Verdicts, recipe: MixParams) -> pl.DataFrame:
     """Drop what is over the cap of a prompt, then of a source."""
     seed = ("cap", recipe.split.seed)
     per_prompt = pl.lit(recipe.max_pairs_per_prompt, pl.Int64)
-    rows = drop_over_cap(rows, ledger, OVER_PROMPT_CAP, "prompt_id", per_prompt, seed, id_column="pair_id")
-    per_source = by_source("cap", {source.name: source.cap for source in recipe.sources}, pl.Int64)
-    return drop_over_cap(rows, ledger, OVER_SOURCE_CAP, "source", per_source, seed, id_column="pair_id")
+    pairs = drop_over_cap(pairs, verdicts, OVER_PROMPT_CAP, "prompt_id", per_prompt, seed, "pair_id")
+    per_source = by_source({source.name: source.cap for source in recipe.sources}, pl.Int64)
+    return drop_over_cap(pairs, verdicts, OVER_SOURCE_CAP, "source", per_source, seed, "pair_id")
 
 
-def divided(rows: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(train, test): no prompt cluster is on both sides."""
-    rows = rows.select(list(MIX.columns))
-    test = in_test(rows["cluster_id"], split)
-    return rows.filter(~test), rows.filter(test)
+def weighted(pairs: pl.DataFrame, verdicts: Verdicts, recipe: MixParams) -> pl.DataFrame:
+    """Bring the sources with weights to their proportion."""
+    weights = {source.name: source.weight for source in recipe.sources if source.weight is not None}
+    if not weights:
+        return pairs
+    counts = {name: pairs.filter(source=name).height for name in weights}
+    allowed = proportional(counts, weights)
+    if not all(allowed.values()):
+        raise UserError(
+            f"{verdicts.stage}: expected pairs of every source with a weight, found "
+            f"{counts} left after the other steps; set the weights of sources without pairs to null in "
+            f"params.yaml (dropped by reason: {verdicts.reasons()})"
+        )
+    limit = by_source(allowed, pl.Int64)
+    seed = ("cap", recipe.split.seed)
+    return drop_over_cap(pairs, verdicts, OVER_SOURCE_WEIGHT, "source", limit, seed, "pair_id")
+
+
+def write(inputs: Inputs, kept: pl.DataFrame, out: Path) -> None:
+    """Stream the rows that stay to their side."""
+    with ExitStack() as stack:
+        train, test = (
+            stack.enter_context(Writer(MIX, out / f"{side}.parquet")) for side in ("train", "test")
+        )
+        for rows in inputs.rows(kept, list(PREFERENCES.columns)):
+            rows = rows.with_columns(digits(rows["cluster_id"]))
+            train.write(rows.filter(~pl.col("test")))
+            test.write(rows.filter("test"))
 
 
 def main() -> None:
-    """Read the sources, mix them, write train, test and the ledger."""
+    """Find the sources, mix them, write train, test and the ledger."""
     name, preferences, benchmarks, out = edge.arguments("<name>", "<preferences>", "<benchmarks>", "<out>")
     recipe = params.load(f"mixes.{name}", MixParams)
     wanted_by = f"mix {str(name)!r}"
-    found = [read_source("preferences", preferences, source.name, wanted_by) for source in recipe.sources]
-    rows = pl.concat(found)
-    items = read_benchmarks(benchmarks, recipe.decontaminate, wanted_by)
-    train, test, ledger = mix(str(name), rows, items, recipe)
-    tables.write(MIX, train, out / "train.parquet")
-    tables.write(MIX, test, out / "test.parquet")
-    ledger.close(rows.height, train.height + test.height, out)
+    found = tuple(find("preferences", preferences, source, wanted_by) for source in recipe.names)
+    items = read_benchmarks(benchmarks, recipe.decontaminate.benchmarks, wanted_by)
+    mix(str(name), Inputs(found, execution().state), items, recipe, out)
 
 
 if __name__ == "__main__":

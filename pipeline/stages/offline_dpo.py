@@ -1,6 +1,6 @@
 """The offline baseline: vanilla DPO from pi_0 on the pairs of a mix (paper, section 4: Nectar).
 
-python -m pipeline.stages.offline_dpo MIX PI0 OUT CURVES TRAINING
+python -m pipeline.stages.offline_dpo MIX PASSED PI0 OUT CURVES TRAINING
 """
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from pipeline import edge, tables
 from pipeline.engines.dpo import DpoParams, optimise
 from pipeline.params import load
-from pipeline.preference_training import capped
+from pipeline.preference_training import capped, demand_gate
 from pipeline.schemas import MIX
 
 
@@ -21,8 +21,11 @@ class OfflineDpoParams(DpoParams):
 
 def main() -> None:
     """Read the train split of the mix, write the offline policy."""
-    mix, pi0, out, curves, folder = edge.arguments("MIX", "PI0", "OUT", "CURVES", "TRAINING")
+    mix, passed, pi0, out, curves, folder = edge.arguments(
+        "MIX", "PASSED", "PI0", "OUT", "CURVES", "TRAINING"
+    )
     params = load("offline_dpo", OfflineDpoParams)
+    demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
     optimise("offline_dpo", pairs, pi0, pi0, params, out, curves, folder)
 

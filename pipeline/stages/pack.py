@@ -1,58 +1,116 @@
 """Tokenise the demonstrations with the one chat renderer and pack them into blocks.
 
 Blocks keep document boundaries (`seq_lengths`), so that no attention crosses documents (paper,
-appendix B: packed SFT at 8192). What does not fit is dropped, split or truncated by the recipe.
+appendix B: packed SFT at 8192). What does not fit is dropped, split or truncated by the recipe
+(`pieces.cut`); packing.json tells how many documents and tokens that were.
+
+Twice the demonstrations do not need twice the memory: their tokens wait on disk, in the folder OUT, while
+the blocks are found from their lengths.
 
     python -m pipeline.stages.pack SFT_MIX MODEL OUT
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
 from pipeline import edge, tables
+from pipeline.bins import arrange
 from pipeline.chat import Chat
+from pipeline.documents import documents, unmarked
 from pipeline.errors import UserError
-from pipeline.ledger import Ledger
-from pipeline.packing import pack
+from pipeline.ledger import Ledger, write_json
+from pipeline.packing import frame, gather
+from pipeline.packing_account import PackingAccount
 from pipeline.params import Params, load
-from pipeline.rendering import conversation_ids
+from pipeline.pieces import Overflow, cut, offsets
 from pipeline.schemas import BLOCKS, SFT_MIX
+from pipeline.token_spill import TokenSpill
+
+#: Tokens of the blocks that are in memory at once.
+CHUNK_TOKENS = 1 << 22
 
 
 class PackParams(Params):
-    """`block` in tokens; `overflow` says what happens to a document over it."""
+    """`block` in tokens; `overflow` says what happens to a document over it (see `pieces.cut`)."""
 
     block: int = Field(ge=32)
-    overflow: Literal["drop", "split", "truncate"]
-
-
-def packed(demonstrations: pl.DataFrame, chat: Chat, params: PackParams, ledger: Ledger) -> pl.DataFrame:
-    """Blocks of demonstrations (schemas.BLOCKS); what is dropped goes to the ledger."""
-    documents = conversation_ids(demonstrations, chat)
-    blocks, drops = pack(documents, block=params.block, overflow=params.overflow)
-    verdict = drops.select("reason", value="length", threshold="threshold")
-    ledger.drop(pl.concat([demonstrations[drops["row"]], verdict], how="horizontal"), id_column="id")
-    return blocks.with_row_index("block").cast({"block": pl.Int64})
+    overflow: Overflow
 
 
 def main() -> None:
-    """Read demonstrations, write blocks and the ledger."""
+    """Read demonstrations, write blocks, the ledger and the account."""
     mix, model, out = edge.arguments("SFT_MIX", "MODEL", "OUT")
     params = load("pack", PackParams)
-    demonstrations = tables.read(SFT_MIX, mix / "demonstrations.parquet")
+    rows = tables.batches(SFT_MIX, mix / "demonstrations.parquet")
     ledger = Ledger("pack", "demonstrations")
-    blocks = packed(demonstrations, Chat.load(Path(model)), params, ledger)
-    if blocks.is_empty():
+    account = packed(rows, Chat.load(model), params, out, ledger)
+    ledger.close(account.documents.read, account.documents.kept, out)
+
+
+def packed(
+    demonstrations: Iterable[pl.DataFrame], chat: Chat, params: PackParams, out: Path, ledger: Ledger
+) -> PackingAccount:
+    """Write blocks.parquet (schemas.BLOCKS) and packing.json to `out`; what is dropped goes to the ledger.
+
+    demonstrations: rows of SFT_MIX in key order, in parts of any size. Raises UserError where no block comes
+    out.
+    """
+    account = PackingAccount(params.block, params.overflow)
+    with TokenSpill(out) as spill:
+        for rows in demonstrations:
+            spilled(rows, chat, params, spill, ledger, account)
+        written(spill, account, out / "blocks.parquet")
+    write_json(out / "packing.json", account.figures())
+    return account
+
+
+def spilled(
+    rows: pl.DataFrame,
+    chat: Chat,
+    params: PackParams,
+    spill: TokenSpill,
+    ledger: Ledger,
+    account: PackingAccount,
+) -> None:
+    """Tokenise rows and put the pieces that go into blocks to the spill."""
+    tokens, starts = documents(rows["messages"].to_list(), chat)
+    pieces = cut(tokens, starts, params.block, params.overflow)
+    spill.add(gather(tokens, pieces, np.arange(len(pieces.first))), pieces.length)
+    account.add(tokens, starts, pieces)
+    verdict = pieces.drops.select("reason", "threshold", value="length")
+    ledger.drop(pl.concat([rows[pieces.drops["row"]], verdict], how="horizontal"), id_column="id")
+
+
+def written(spill: TokenSpill, account: PackingAccount, path: Path) -> None:
+    """Find the blocks of the spilled pieces and write them."""
+    lengths = spill.lengths()
+    if not len(lengths):
+        dropped = account.documents.dropped
         raise UserError(
-            f"pack: expected at least one block, found none: all {demonstrations.height} demonstrations "
-            f"are over pack.block = {params.block} tokens; raise pack.block in params.yaml"
+            f"pack: expected at least one block, found none: {dropped} demonstrations, all of them over "
+            f"pack.block = {account.block} tokens or without an answer; raise pack.block in params.yaml"
         )
-    kept = demonstrations.height - sum(frame.height for frame in ledger.drops)
-    tables.write(BLOCKS, blocks, out / "blocks.parquet")
-    ledger.close(demonstrations.height, kept, out)
+    bins = arrange(lengths, account.block)
+    account.blocks = len(bins.ends)
+    starts = offsets(lengths)
+    with tables.Writer(BLOCKS, path) as writer:
+        for first, end in chunks(len(bins.ends), max(1, CHUNK_TOKENS // account.block)):
+            begin = int(bins.ends[first - 1]) if first else 0
+            chosen = bins.order[begin : bins.ends[end - 1]]
+            tokens, labels = unmarked(spill.read(starts[chosen], lengths[chosen]))
+            blocks = frame(tokens, labels, lengths[chosen], bins.ends[first:end] - begin)
+            numbers = pl.Series("block", np.arange(first, end))
+            writer.write(blocks.insert_column(0, numbers))
+
+
+def chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """From 0 to `count` in steps of `size`: where each begins and ends."""
+    for first in range(0, count, size):
+        yield first, min(first + size, count)
 
 
 if __name__ == "__main__":

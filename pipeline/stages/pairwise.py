@@ -3,7 +3,7 @@
 Which answer stands first is decided by a hash of the pair, so the labels are balanced and repeat.
 Examples are packed into blocks; the loss is on the label token alone.
 
-    python -m pipeline.stages.pairwise MIX BASE OUT CURVES TRAINING
+    python -m pipeline.stages.pairwise MIX PASSED BASE OUT CURVES TRAINING
 """
 
 import polars as pl
@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.ledger import Ledger
 from pipeline.packing import pack
 from pipeline.params import Params, load
-from pipeline.preference_training import capped
+from pipeline.preference_training import capped, demand_gate
 from pipeline.rendering import IDS
 from pipeline.schemas import MIX
 from pipeline.training import TrainingParams
@@ -61,8 +61,11 @@ def examples(pairs: pl.DataFrame, chat: Chat, max_example: int) -> tuple[pl.Data
 
 def main() -> None:
     """Read the train split of the mix, write the preference model."""
-    mix, base, out, curves, folder = edge.arguments("MIX", "BASE", "OUT", "CURVES", "TRAINING")
+    mix, passed, base, out, curves, folder = edge.arguments(
+        "MIX", "PASSED", "BASE", "OUT", "CURVES", "TRAINING"
+    )
     params = load("pairwise", PairwiseParams)
+    demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
     documents, lost = examples(pairs, Chat.load(base), params.max_example)
     if documents.is_empty():

@@ -29,40 +29,35 @@ to it, but never the policy's. The validation slice is held out from the policy,
 """
 
 from pathlib import Path
-from typing import Self
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline import edge, params, tables
-from pipeline.decontamination import Decontaminate
-from pipeline.dedup import NearDedup, clusters
+from pipeline.catalog import Input, Inputs, content, digits, find, number, read_benchmarks, table_path
 from pipeline.errors import UserError
-from pipeline.ledger import Ledger
-from pipeline.params import Params
-from pipeline.schemas import ORIGIN, PROMPTS, SLICE
+from pipeline.execution import execution
+from pipeline.schemas import SLICE
 from pipeline.selection import (
-    content,
-    drop,
+    SelectionParams,
+    clustered,
     drop_contaminated,
     drop_near,
     drop_over_cap,
     drop_repeats,
     drop_too_long,
-    in_priority,
-    read_benchmarks,
-    read_source,
-    refuse_empty,
-    table_path,
-    unique_names,
+    text_likeness,
 )
 from pipeline.splits import deal, hash_order
+from pipeline.verdicts import Verdicts
 
 MANY_TURNS = "more than one turn"
 SLICE_FULL = "slice is full"
 
+PROMPT = pl.col("prompt")
 
-class PromptsParams(Params):
+
+class PromptsParams(SelectionParams):
     """Which prompts the policy is trained and validated on."""
 
     sources: tuple[str, ...] = Field(min_length=1)
@@ -73,22 +68,10 @@ class PromptsParams(Params):
     """Most prompts of one slice."""
     validation: int = Field(gt=0)
     """Most prompts of the validation slice."""
-    near_dedup: NearDedup | None
-    """Near-duplicate prompts; null turns the search off."""
-    decontaminate: Decontaminate
-    """Benchmarks to keep out."""
-    max_characters: int | None = Field(gt=0)
-    """Most characters of a prompt; null for no limit."""
     single_turn_only: bool
     """Whether to drop prompts with earlier turns."""
     seed: int = Field(ge=0)
     """Seed of the deal and of the choice where a slice is full."""
-
-    @model_validator(mode="after")
-    def distinct(self) -> Self:
-        """Each source once."""
-        unique_names(self.sources)
-        return self
 
     @property
     def validation_share(self) -> float:
@@ -101,63 +84,91 @@ def slice_name(number: int) -> str:
     return f"t{number}" if number else "validation"
 
 
-def dealt(
-    rows: pl.DataFrame, benchmarks: pl.DataFrame, recipe: PromptsParams
-) -> tuple[dict[str, pl.DataFrame], Ledger]:
-    """(slices by name, ledger) of the prompts `rows`; UserError where a slice is empty."""
-    ledger = Ledger("prompts", "prompts")
-    left = in_priority(rows, recipe.sources)
+def deal_slices(inputs: Inputs, benchmarks: pl.DataFrame, recipe: PromptsParams, out: Path) -> None:
+    """Write the slices and the account; UserError where a slice is empty."""
+    catalog = inputs.catalog(facts(recipe), "reading prompts")
+    verdicts = Verdicts("prompts", "prompts", catalog, id_column="prompt_id")
+    left = single_turns(catalog.drop("file", "row", "item"), verdicts, recipe)
+    left = drop_too_long(left, verdicts, recipe.max_characters)
+    left = drop_repeats(left, verdicts, "prompt_id")
+    texts = inputs.texts(left["place"], content(PROMPT), "reading distinct prompts")
+    found = left["prompt_id"], texts
+    left = representatives(left, texts, verdicts, recipe)
+    left = drop_contaminated(left, verdicts, "prompt_id", found, benchmarks, recipe.decontaminate)
+    kept = dealt(left, verdicts, recipe)
+    for name in slice_names(recipe):
+        verdicts.refuse_empty(kept.filter(slice=name), f"the slice {name}")
+    write(inputs, kept, recipe, out)
+    verdicts.close(kept.height, out)
+
+
+def facts(recipe: PromptsParams) -> dict[str, pl.Expr]:
+    """What the rules look at."""
+    found = {"prompt_id": number("prompt_id")}
     if recipe.single_turn_only:
-        left = single_turns(left, ledger)
-    text = content("prompt")
-    left = drop_too_long(left, ledger, text.str.len_chars(), recipe.max_characters, id_column="prompt_id")
-    left = drop_repeats(left, ledger, id_column="prompt_id")
-    left = representatives(left, ledger, recipe)
-    left = drop_contaminated(
-        left, ledger, text, benchmarks, recipe.decontaminate, id_column="prompt_id", text_id="prompt_id"
-    )
+        roles = PROMPT.list.eval(pl.element().struct.field("role"))
+        found["turns"] = roles.list.len() - roles.list.count_matches("system")
+    if recipe.max_characters is not None:
+        found["characters"] = content(PROMPT).str.len_chars()
+    return found
+
+
+def single_turns(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) -> pl.DataFrame:
+    """Where the recipe wants it, drop prompts with more than a system message and one user turn."""
+    if not recipe.single_turn_only:
+        return rows
+    turns = pl.col("turns")
+    return verdicts.drop(rows, MANY_TURNS, turns > 1, value=turns, threshold=1)
+
+
+def representatives(
+    rows: pl.DataFrame, texts: pl.Series, verdicts: Verdicts, recipe: PromptsParams
+) -> pl.DataFrame:
+    """Add `cluster_id` and keep one prompt per cluster: of the earliest source, then of the lowest hash."""
+    found = clustered(rows, "prompt_id", texts, recipe.near_dedup)
+    if recipe.near_dedup is None:
+        return found
+    order = hash_order(rows["prompt_id"], "representative", recipe.seed)
+    rank = [pl.col("source").to_physical(), "hash_order"]
+    stands = pl.col("place").sort_by(rank).first().over("cluster_id")
+    ranked = found.with_columns(order).with_columns(kept_place=stands).drop("hash_order")
+    likeness = text_likeness(rows["place"], texts, recipe.near_dedup.shingle)
+    return drop_near(ranked, verdicts, recipe.near_dedup, likeness).drop("kept_place")
+
+
+def dealt(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) -> pl.DataFrame:
+    """(place, cluster_id, slice) of the prompts that find room in their slice."""
     number = deal(
-        left["prompt_id"], slices=recipe.slices, validation_share=recipe.validation_share, seed=recipe.seed
+        rows["prompt_id"], slices=recipe.slices, validation_share=recipe.validation_share, seed=recipe.seed
     )
-    left = left.with_columns(number).with_columns(
+    rows = rows.with_columns(number).with_columns(
         slice=pl.when(number == 0).then(pl.lit("validation")).otherwise(pl.format("t{}", "slice")),
         cap=pl.when(number == 0).then(recipe.validation).otherwise(recipe.per_slice).cast(pl.Int64),
     )
     seed = ("fill", recipe.seed)
-    left = drop_over_cap(left, ledger, SLICE_FULL, "slice", pl.col("cap"), seed, id_column="prompt_id")
-    slices = {}
-    for name in map(slice_name, range(recipe.slices + 1)):
-        slices[name] = left.filter(pl.col("slice") == name).select(list(SLICE.columns))
-        refuse_empty(slices[name], ledger, rows.height, f"the slice {name}")
-    return slices, ledger
+    kept = drop_over_cap(rows, verdicts, SLICE_FULL, "slice", pl.col("cap"), seed, "prompt_id")
+    return kept.select("place", "cluster_id", "slice")
 
 
-def single_turns(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Drop prompts with anything but one user turn, after a system message or not."""
-    roles = pl.col("prompt").list.eval(pl.element().struct.field("role"))
-    turns = roles.list.len() - roles.list.count_matches("system")
-    return drop(rows, ledger, MANY_TURNS, turns > 1, id_column="prompt_id", value=turns, threshold=1)
+def slice_names(recipe: PromptsParams) -> list[str]:
+    """The names of all slices."""
+    return [slice_name(number) for number in range(recipe.slices + 1)]
 
 
-def representatives(rows: pl.DataFrame, ledger: Ledger, recipe: PromptsParams) -> pl.DataFrame:
-    """Add `cluster_id` and keep one prompt per cluster: of the earliest source, then of the lowest hash."""
-    text = content("prompt")
-    found = clusters(rows["prompt_id"], rows.select(text=text)["text"], recipe.near_dedup)
-    joined = rows.join(
-        found.rename({"id": "prompt_id"}), on="prompt_id", how="left", maintain_order="left", validate="1:1"
-    )
-    ranked = joined.with_columns(hash_order(joined["prompt_id"], "representative", recipe.seed))
-    ranked = ranked.sort("priority", "hash_order").drop("hash_order")
-    return drop_near(ranked, ledger, ["cluster_id"], text, recipe.near_dedup, id_column="prompt_id")
+def write(inputs: Inputs, kept: pl.DataFrame, recipe: PromptsParams, out: Path) -> None:
+    """Write the slices, which the recipe bounds; each is in the order of its ids."""
+    columns = [name for name in SLICE.columns if name != "cluster_id"]
+    kept = kept.with_columns(digits(kept["cluster_id"]))
+    rows = pl.concat(inputs.rows(kept, columns))
+    for name in slice_names(recipe):
+        tables.write(SLICE, rows.filter(slice=name), out / f"{name}.parquet")
 
 
-def read_prompts(preferences: Path, prompts: Path, source: str) -> pl.DataFrame:
-    """The prompts of a source of either kind, one row per row of its table."""
-    columns = [*ORIGIN, "prompt_id", "prompt"]
-    if table_path("prompts", prompts, source).exists():
-        return read_source("prompts", prompts, source, "prompts").select(columns)
-    if table_path("preferences", preferences, source).exists():
-        return read_source("preferences", preferences, source, "prompts").select(columns)
+def find_prompts(preferences: Path, prompts: Path, source: str) -> Input:
+    """The table of a source of either kind."""
+    for kind, folder in (("prompts", prompts), ("preferences", preferences)):
+        if table_path(kind, folder, source).exists():
+            return find(kind, folder, source, "prompts")
     raise UserError(
         f"prompts: expected the source {source!r} at {table_path('prompts', prompts, source)} or "
         f"{table_path('preferences', preferences, source)}, found neither; make it with: "
@@ -166,17 +177,14 @@ def read_prompts(preferences: Path, prompts: Path, source: str) -> pl.DataFrame:
 
 
 def main() -> None:
-    """Read the sources, deal the slices, write them and the ledger."""
+    """Find the sources, deal the slices, write them and the ledger."""
     preferences, prompts, benchmarks, out = edge.arguments(
         "<preferences>", "<prompts>", "<benchmarks>", "<out>"
     )
     recipe = params.load("prompts", PromptsParams)
-    found = [read_prompts(preferences, prompts, source) for source in recipe.sources]
-    rows = pl.concat([PROMPTS.empty(), *found])
-    slices, ledger = dealt(rows, read_benchmarks(benchmarks, recipe.decontaminate, "prompts"), recipe)
-    for name, frame in slices.items():
-        tables.write(SLICE, frame, out / f"{name}.parquet")
-    ledger.close(rows.height, sum(frame.height for frame in slices.values()), out)
+    found = tuple(find_prompts(preferences, prompts, source) for source in recipe.names)
+    items = read_benchmarks(benchmarks, recipe.decontaminate.benchmarks, "prompts")
+    deal_slices(Inputs(found, execution().state), items, recipe, out)
 
 
 if __name__ == "__main__":

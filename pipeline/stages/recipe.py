@@ -22,6 +22,7 @@ from pipeline.schemas import KINDS
 
 #: Section -> the class that reads it. `sources`, `mixes` and `iterations` are tables of such sections.
 SECTIONS = {
+    "profile": "pipeline.stages.profile:ProfileParams",
     "prompts": "pipeline.stages.prompts:PromptsParams",
     "sft_mix": "pipeline.stages.sft_mix:SftMixParams",
     "base_model": "pipeline.stages.base_model:BaseModelParams",
@@ -70,6 +71,7 @@ def check(recipe: Mapping[str, Any]) -> None:
     mixes = {name: parse(f"mixes.{name}", imported(MIX), body) for name, body in recipe["mixes"].items()}
     check_sources(recipe["sources"])
     check_iterations(recipe["iterations"], sections["prompts"].slices)
+    check_gates(mixes, sections["profile"].gates)
     check_references(recipe["sources"], mixes, sections)
 
 
@@ -120,6 +122,16 @@ def check_iterations(iterations: Mapping[str, Any], slices: int) -> None:
         raise UserError(
             f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, "
             f"found {slices}; raise it (this deals the prompts anew) or remove iterations"
+        )
+
+
+def check_gates(mixes: Iterable[str], gates: Iterable[str]) -> None:
+    """Every mix has a gate, even if it is null, and nothing else has."""
+    missing, unknown = sorted(set(mixes) - set(gates)), sorted(set(gates) - set(mixes))
+    if missing or unknown:
+        raise UserError(
+            f"params.yaml: profile.gates: expected one gate for each mix, found none for {missing} and "
+            f"one for the unknown {unknown}; write <mix>: null for a mix without a gate"
         )
 
 

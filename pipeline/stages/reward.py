@@ -1,6 +1,6 @@
 """Train the Bradley-Terry reward model on a mix: -log sigmoid(r_chosen - r_rejected) (paper, section 2.1).
 
-python -m pipeline.stages.reward MIX BASE OUT CURVES TRAINING
+python -m pipeline.stages.reward MIX PASSED BASE OUT CURVES TRAINING
 """
 
 import polars as pl
@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline import edge, tables
 from pipeline.engines.trainers import train_reward
 from pipeline.params import Params, load
-from pipeline.preference_training import capped, training_rows
+from pipeline.preference_training import capped, demand_gate, training_rows
 from pipeline.rendering import Overflow
 from pipeline.schemas import MIX
 from pipeline.training import RewardLoss, TrainingParams
@@ -28,8 +28,11 @@ class RewardParams(Params):
 
 def main() -> None:
     """Read the train split of the mix, write the reward model."""
-    mix, base, out, curves, folder = edge.arguments("MIX", "BASE", "OUT", "CURVES", "TRAINING")
+    mix, passed, base, out, curves, folder = edge.arguments(
+        "MIX", "PASSED", "BASE", "OUT", "CURVES", "TRAINING"
+    )
     params = load("reward", RewardParams)
+    demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
     limits = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens = training_rows("reward", pairs, base, folder, **limits)

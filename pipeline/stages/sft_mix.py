@@ -11,33 +11,33 @@ The steps, in this order, each a reason in the ledger:
     over the source's cap     more than `cap` demonstrations of the source; lowest hashes stay
 """
 
-from typing import Self
+from pathlib import Path
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline import edge, params, tables
-from pipeline.decontamination import Decontaminate
-from pipeline.dedup import NearDedup, clusters
-from pipeline.ledger import Ledger
+from pipeline import edge, params
+from pipeline.catalog import Inputs, content, find, number, read_benchmarks
+from pipeline.execution import execution
 from pipeline.params import Params
-from pipeline.schemas import DEMONSTRATIONS, SFT_MIX
+from pipeline.schemas import SFT_MIX
 from pipeline.selection import (
+    OVER_SOURCE_CAP,
+    SelectionParams,
     by_source,
-    content,
+    clustered,
     drop_contaminated,
     drop_near,
     drop_over_cap,
     drop_repeats,
     drop_too_long,
-    in_priority,
-    read_benchmarks,
-    read_source,
-    refuse_empty,
-    unique_names,
+    text_likeness,
 )
+from pipeline.tables import Writer
+from pipeline.verdicts import Verdicts
 
-OVER_SOURCE_CAP = "over the source's cap"
+ASKED = pl.col("messages").list.head(pl.col("messages").list.len() - 1)
+"""The turns before the last answer."""
 
 
 class SftSource(Params):
@@ -49,58 +49,75 @@ class SftSource(Params):
     """Most demonstrations to take from it; null takes all."""
 
 
-class SftMixParams(Params):
+class SftMixParams(SelectionParams):
     """The demonstrations of supervised fine-tuning."""
 
     sources: tuple[SftSource, ...] = Field(min_length=1)
     """In order of priority: of two equal demonstrations, the earlier source's is kept."""
-    near_dedup: NearDedup | None
-    """Near-duplicate conversations; null turns the search off."""
-    decontaminate: Decontaminate
-    """Benchmarks to keep out."""
-    max_characters: int | None = Field(gt=0)
-    """Most characters of a conversation; null for no limit."""
     seed: int = Field(ge=0)
     """Seed of the choice where a source is over its cap."""
 
-    @model_validator(mode="after")
-    def distinct(self) -> Self:
-        """Each source once."""
-        unique_names([source.name for source in self.sources])
-        return self
+
+def mix(inputs: Inputs, benchmarks: pl.DataFrame, recipe: SftMixParams, out: Path) -> None:
+    """Write the demonstrations and the account; UserError where nothing is left."""
+    facts = {"id": number("id")}
+    if recipe.max_characters is not None:
+        facts["characters"] = content(pl.col("messages")).str.len_chars()
+    catalog = inputs.catalog(facts, "reading demonstrations")
+    verdicts = Verdicts("sft_mix", "demonstrations", catalog, id_column="id")
+    left = drop_too_long(catalog.drop("file", "row", "item"), verdicts, recipe.max_characters)
+    left = drop_repeats(left, verdicts, "id")
+    left = without_near(left, verdicts, inputs, recipe)
+    left = without_contaminated(left, verdicts, inputs, benchmarks, recipe)
+    cap = by_source({source.name: source.cap for source in recipe.sources}, pl.Int64)
+    left = drop_over_cap(left, verdicts, OVER_SOURCE_CAP, "source", cap, ("cap", recipe.seed), "id")
+    verdicts.refuse_empty(left, "fine-tuning")
+    with Writer(SFT_MIX, out / "demonstrations.parquet") as writer:
+        for rows in inputs.rows(left.select("place"), list(SFT_MIX.columns)):
+            writer.write(rows)
+    verdicts.close(left.height, out)
 
 
-def mixed(rows: pl.DataFrame, benchmarks: pl.DataFrame, recipe: SftMixParams) -> tuple[pl.DataFrame, Ledger]:
-    """(demonstrations, ledger) of the demonstrations `rows`; UserError where nothing is left."""
-    ledger = Ledger("sft_mix", "demonstrations")
-    left = in_priority(rows, [source.name for source in recipe.sources])
-    text = content("messages")
-    left = drop_too_long(left, ledger, text.str.len_chars(), recipe.max_characters, id_column="id")
-    left = drop_repeats(left, ledger, id_column="id")
-    found = clusters(left["id"], left.select(text=text)["text"], recipe.near_dedup)
-    left = left.join(found, on="id", how="left", maintain_order="left", validate="1:1")
-    left = drop_near(left, ledger, ["cluster_id"], text, recipe.near_dedup, id_column="id")
-    left = left.with_columns(asked=pl.col("messages").list.head(pl.col("messages").list.len() - 1))
-    left = drop_contaminated(
-        left, ledger, content("asked"), benchmarks, recipe.decontaminate, id_column="id", text_id="id"
-    )
-    cap = by_source("cap", {source.name: source.cap for source in recipe.sources}, pl.Int64)
-    left = drop_over_cap(left, ledger, OVER_SOURCE_CAP, "source", cap, ("cap", recipe.seed), id_column="id")
-    refuse_empty(left, ledger, rows.height, "fine-tuning")
-    return left.select(list(SFT_MIX.columns)), ledger
+def without_near(
+    rows: pl.DataFrame, verdicts: Verdicts, inputs: Inputs, recipe: SftMixParams
+) -> pl.DataFrame:
+    """Keep the first of near-duplicate conversations."""
+    settings = recipe.near_dedup
+    if settings is None:
+        return rows
+    texts = inputs.texts(rows["place"], content(pl.col("messages")), "reading conversations")
+    found = clustered(rows, "id", texts, settings)
+    found = found.with_columns(kept_place=pl.col("place").min().over("cluster_id"))
+    likeness = text_likeness(rows["place"], texts, settings.shingle)
+    return drop_near(found, verdicts, settings, likeness).select(rows.columns)
+
+
+def without_contaminated(
+    rows: pl.DataFrame,
+    verdicts: Verdicts,
+    inputs: Inputs,
+    benchmarks: pl.DataFrame,
+    recipe: SftMixParams,
+) -> pl.DataFrame:
+    """Drop demonstrations of what a benchmark asks."""
+    if benchmarks.is_empty():
+        return rows
+    texts = inputs.texts(rows["place"], content(ASKED), "reading questions")
+    # A hash of this process alone: it only says which questions are one, and no result shows it.
+    marked = rows.with_columns(asked=texts.hash())
+    first = marked["asked"].is_first_distinct()
+    found = marked["asked"].filter(first), texts.filter(first)
+    left = drop_contaminated(marked, verdicts, "asked", found, benchmarks, recipe.decontaminate)
+    return left.drop("asked")
 
 
 def main() -> None:
-    """Read the sources, mix them, write the demonstrations and the ledger."""
+    """Find the sources, mix them, write the demonstrations and the ledger."""
     demonstrations, benchmarks, out = edge.arguments("<demonstrations>", "<benchmarks>", "<out>")
     recipe = params.load("sft_mix", SftMixParams)
-    found = [
-        read_source("demonstrations", demonstrations, source.name, "sft_mix") for source in recipe.sources
-    ]
-    rows = pl.concat([DEMONSTRATIONS.empty(), *found])
-    frame, ledger = mixed(rows, read_benchmarks(benchmarks, recipe.decontaminate, "sft_mix"), recipe)
-    tables.write(SFT_MIX, frame, out / "demonstrations.parquet")
-    ledger.close(rows.height, frame.height, out)
+    found = tuple(find("demonstrations", demonstrations, source, "sft_mix") for source in recipe.names)
+    items = read_benchmarks(benchmarks, recipe.decontaminate.benchmarks, "sft_mix")
+    mix(Inputs(found, execution().state), items, recipe, out)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@ from typing import Any
 
 from tests.sources.outcomes import assistant, user
 
-AGREE = {"scores_must_agree": True, "min_margin": 0.5}
-RANKED = {"pairs": "all", "min_margin": 0.5}
+AGREE = {"scores_must_agree": True}
+RANKED = {"pairs": "all"}
 BOTH = {"chosen": [user("Q"), assistant("good")], "rejected": [user("Q"), assistant("bad")]}
 TRANSCRIPT = "\n\nHuman: Q\n\nAssistant: "
 TURNS = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
 
 EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "alpaca": ({}, {"instruction": "I", "input": "x", "output": "A"}),
+    "arc": (
+        {"with_choices": True},
+        {"question": "Q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"},
+    ),
     "argilla_math": (
         AGREE,
         {
@@ -64,6 +68,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"min_strength": 1},
         {"prompt": "Q", "response_1": "one", "response_2": "two", "preference_strength": 2},
     ),
+    "hh_red_team": ({"turns": "all", "min_rating": 1.0}, {"transcript": TRANSCRIPT + "no", "rating": 3.0}),
     "hh_rlhf": ({}, {"chosen": TRANSCRIPT + "good", "rejected": TRANSCRIPT + "bad"}),
     "instruction_response": (
         {"instruction": "q", "response": "a", "system": "s"},
@@ -76,6 +81,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "messages": ({"column": "messages"}, {"messages": [user("Q"), assistant("A")]}),
     "mmlu": ({"with_choices": True}, {"question": "Q", "choices": ["a", "b"], "answer": 1}),
+    "mt_bench": ({}, {"question_id": 81, "category": "writing", "turns": ["Q", "Q2"]}),
     "nectar": (
         RANKED | {"good_natured_only": True},
         {

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pipeline import sources
+from pipeline.errors import UserError
 from pipeline.items import Benchmark, Demonstration, Drop, Preference, Prompt
 from tests.sources.outcomes import assistant, one, outcomes, user
 
@@ -74,6 +76,25 @@ def test_prompt_column_takes_text_or_messages():
     assert one("prompt_column", {"column": "c"}, {"d": "Q"}).reason == "wrong shape"
 
 
+RED_TEAM = {"turns": "first", "min_rating": None}
+
+
+def test_red_team_transcripts_give_prompts_and_no_pair():
+    row = {"transcript": "\n\nHuman: Q\n\nAssistant: A\n\nHuman: Q2\n\nAssistant: A2", "rating": 3.0}
+    assert one("hh_red_team", RED_TEAM, row) == Prompt([user("Q")])
+    every = [user("Q"), assistant("A"), user("Q2")]
+    assert one("hh_red_team", RED_TEAM | {"turns": "all"}, row) == Prompt(every)
+    open_end = row | {"transcript": "\n\nHuman: Q\n\nAssistant: A\n\nHuman: Q2"}
+    assert one("hh_red_team", RED_TEAM | {"turns": "all"}, open_end) == Prompt(every)
+
+
+def test_red_team_names_its_drops():
+    row = {"transcript": "\n\nHuman: Q", "rating": 1.0}
+    assert one("hh_red_team", RED_TEAM | {"min_rating": 2.0}, row) == Drop("rating below minimum", 1.0, 2.0)
+    assert one("hh_red_team", RED_TEAM | {"min_rating": 0.0}, {"transcript": "x"}).value is None
+    assert one("hh_red_team", RED_TEAM, row | {"transcript": "Q"}).reason == "malformed transcript"
+
+
 def test_dibt_asks_for_rating_number_and_agreement():
     rules = {"min_rating": 3.0, "min_responses": 2, "min_agreement": 0.5}
     row = {"prompt": "Q", "avg_rating": 3.0, "num_responses": 2, "agreement_ratio": 0.5}
@@ -87,11 +108,24 @@ def test_dibt_asks_for_rating_number_and_agreement():
     ]
 
 
-def test_benchmark_joins_columns_choices_and_what_stands_inside():
-    row = {"question": {"stem": "Q"}, "choices": ["a", "b"], "answer": 1}
-    assert one("benchmark", {"columns": ["question.stem", "choices"]}, row) == Benchmark("Q\na\nb")
-    for wrong in ("answer", "gone", "question", "question.stem.deeper"):
+def test_benchmark_gives_the_first_text_and_all_of_them_joined():
+    row = {
+        "question": {"stem": "Q", "options": [{"text": "a"}, {"text": "b"}]},
+        "choices": ["c", "d"],
+        "n": 1,
+    }
+    first = Benchmark("Q")
+    for columns, joined in (
+        (["question.stem"], []),
+        (["question.stem", "choices"], [Benchmark("Q\nc\nd")]),
+        (["question.stem", "question.options.text"], [Benchmark("Q\na\nb")]),
+    ):
+        assert outcomes("benchmark", {"columns": columns}, row) == [[first, *joined]]
+    for wrong in ("n", "gone", "question", "question.stem.deeper", "question.options", "choices.text"):
         assert one("benchmark", {"columns": [wrong]}, row).reason == "wrong shape"
+
+
+ALONE, BARE, LABELLED = Benchmark("Q"), Benchmark("Q\na\nb\nc\nd"), Benchmark("Q\nA. a\nB. b\nC. c\nD. d")
 
 
 def test_mmlu_reads_both_forms():
@@ -100,9 +134,33 @@ def test_mmlu_reads_both_forms():
     )
     hub_row = {"question": "Q", "choices": ["a", "b", "c", "d"], "answer": 1}
     for row in (csv_row, hub_row):
-        assert one("mmlu", {"with_choices": True}, row) == Benchmark("Q\na\nb\nc\nd")
-        assert one("mmlu", {"with_choices": False}, row) == Benchmark("Q")
+        assert outcomes("mmlu", {"with_choices": True}, row) == [[ALONE, BARE, LABELLED]]
+        assert one("mmlu", {"with_choices": False}, row) == ALONE
     assert one("mmlu", {"with_choices": False}, {"question": "Q"}).reason == "wrong shape"
+
+
+def test_arc_reads_both_forms():
+    choices = [{"text": text, "label": label} for text, label in zip("abcd", "ABCD", strict=True)]
+    own_row = {"id": "x", "question": {"stem": "Q", "choices": choices}, "answerKey": "A"}
+    hub_row = {"question": "Q", "choices": {"text": list("abcd"), "label": list("ABCD")}, "answerKey": "A"}
+    for row in (own_row, hub_row):
+        assert outcomes("arc", {"with_choices": True}, row) == [[ALONE, BARE, LABELLED]]
+        assert one("arc", {"with_choices": False}, row) == ALONE
+    for wrong in ({"question": "Q"}, {"question": "Q", "choices": {"text": ["a"], "label": []}}):
+        assert one("arc", {"with_choices": False}, wrong).reason == "wrong shape"
+
+
+def test_mt_bench_and_arena_hard_give_each_turn():
+    first, second = Benchmark("one"), Benchmark("two")
+    for row, turns in (
+        ({"turns": ["one", "two"]}, [first, second]),
+        ({"turns": [{"content": "one"}]}, [first]),
+        ({"prompt": ["one", "two"]}, [first, second]),
+        ({"uid": "x", "prompt": "one"}, [first]),
+    ):
+        assert outcomes("mt_bench", {}, row) == [turns]
+    for wrong in ({}, {"turns": []}, {"turns": "one"}, {"turns": [{"text": "one"}]}):
+        assert one("mt_bench", {}, wrong).reason == "wrong shape"
 
 
 def test_reward_bench_keeps_subsets_apart():
@@ -128,3 +186,13 @@ def test_llmbar_label_is_the_number_of_the_better_output():
     )
     assert one("llmbar", {"subset": "natural"}, row | {"label": 1}).chosen == "one"
     assert one("llmbar", {"subset": "natural"}, row | {"label": 0}).reason == "wrong shape"
+
+
+def test_an_adapter_that_lacks_a_part_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "survey.py").write_text(
+        'KIND = "preferences"\nRULE = "as told"\n\ndef items(rows, rules): ...\n'
+    )
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    monkeypatch.setattr(sources, "names", lambda: ["survey"])
+    with pytest.raises(UserError, match=r"survey.py: expected KIND, .* found no SETS, Rules; add it"):
+        sources.adapter("survey")

@@ -7,7 +7,7 @@ import pytest
 from pipeline.items import Drop, Preference
 from tests.sources.outcomes import assistant, one, outcomes, reasons, user
 
-AGREE = {"scores_must_agree": True, "min_margin": None}
+AGREE = {"scores_must_agree": True}
 
 
 def transcript(*turns: str) -> str:
@@ -105,19 +105,25 @@ def test_binarized_ultrafeedback_takes_the_prompt_from_both_sides():
     [
         ({"score_rejected": 8.0}, "tie", 8.0, None),
         ({"score_rejected": 9.0}, "rejected is rated higher", -1.0, 0.0),
-        ({"score_rejected": 7.5}, "margin below minimum", 0.5, 1.0),
-        ({"score_rejected": "N/A"}, "missing score", None, None),
     ],
 )
 def test_scores_that_break_the_rules_are_named_with_their_values(change, reason, value, threshold):
-    rules = {"scores_must_agree": True, "min_margin": 1.0}
-    assert one("ultrafeedback_binarized", rules, BINARIZED | change) == Drop(reason, value, threshold)
+    assert one("ultrafeedback_binarized", AGREE, BINARIZED | change) == Drop(reason, value, threshold)
+
+
+@pytest.mark.parametrize("missing", ["N/A", "", None, float("nan")])
+def test_a_missing_score_is_no_score_and_no_reason_to_drop(missing):
+    item = one("ultrafeedback_binarized", AGREE, BINARIZED | {"score_rejected": missing})
+    assert (item.chosen_score, item.rejected_score) == (8.0, None)
 
 
 def test_without_rules_on_scores_upstreams_order_stands():
-    rules = {"scores_must_agree": False, "min_margin": None}
-    assert one("ultrafeedback_binarized", rules, BINARIZED | {"score_rejected": 9.0}).chosen == "good"
-    assert one("ultrafeedback_binarized", AGREE, BINARIZED | {"score_rejected": None}).rejected_score is None
+    assert (
+        one(
+            "ultrafeedback_binarized", {"scores_must_agree": False}, BINARIZED | {"score_rejected": 9.0}
+        ).chosen
+        == "good"
+    )
 
 
 def test_binarized_ultrafeedback_names_conversations_that_are_no_pair():
@@ -147,6 +153,16 @@ ORCA_RULES = AGREE | {"min_chosen_score": None, "drop_gsm8k": True}
 def test_distilabel_orca_gives_chosen_the_higher_rating_also_where_the_pair_was_swapped():
     for row in (ORCA, ORCA | {"rating": [9.0, 7.0], "status": "swapped"}):
         assert one("distilabel_orca", ORCA_RULES, row) == Preference([user("Q")], "a", "b", 9.0, 7.0)
+
+
+def test_distilabel_orca_finds_a_rating_by_its_answer():
+    row = ORCA | {"generations": ["b", "a"], "rating": [9.0, 7.0], "status": "unchanged"}
+    assert one("distilabel_orca", ORCA_RULES, row).reason == "rejected is rated higher"
+    item = one("distilabel_orca", {**ORCA_RULES, "scores_must_agree": False}, row)
+    assert (item.chosen_score, item.rejected_score) == (7.0, 9.0)
+    unrated = ORCA | {"generations": ["a", "b"], "rating": [9.0, None]}
+    assert one("distilabel_orca", ORCA_RULES, unrated).chosen_score == 9.0
+    assert one("distilabel_orca", ORCA_RULES, ORCA | {"rating": [9.0, None]}).chosen_score is None
 
 
 def test_distilabel_orca_names_its_drops():
@@ -228,7 +244,7 @@ def test_summaries_are_ordered_by_choice_under_an_instruction():
 
 def test_summaries_can_ask_for_a_sure_worker():
     rules = SUMMARY_RULES | {"min_strength": 3}
-    unsure, silent = SUMMARY | {"extra": {"confidence": 4}}, SUMMARY | {"extra": {}}
+    unsure, silent = SUMMARY | {"extra": {"confidence": 6}}, SUMMARY | {"extra": {}}
     found = outcomes(
         "summarize_from_feedback", rules, SUMMARY, unsure, silent, SUMMARY | {"info": {"post": " "}}
     )
@@ -239,6 +255,15 @@ def test_summaries_can_ask_for_a_sure_worker():
     ]
     assert found[1][0] == Drop("preference too weak", 1.0, 3)
     assert isinstance(found[0][0], Preference)
+
+
+def test_a_summary_chosen_against_the_workers_own_confidence_is_dropped_where_strength_counts():
+    row = SUMMARY | {"extra": {"confidence": 2}}
+    rules = SUMMARY_RULES | {"min_strength": 1}
+    drop = Drop("choice contradicts the confidence", 2.0, 5)
+    assert one("summarize_from_feedback", rules, row) == drop
+    assert isinstance(one("summarize_from_feedback", rules, row | {"choice": 0}), Preference)
+    assert isinstance(one("summarize_from_feedback", SUMMARY_RULES, row), Preference)
 
 
 @pytest.mark.parametrize("strength", [-2, 2])
@@ -292,10 +317,23 @@ def test_trl_pairs_names_what_does_not_fit_the_form():
         "trl_pairs", TRL, {"chosen": "a", "rejected": "b"}, {"prompt": "Q", "chosen": two, "rejected": "b"}
     )
     assert [items[0].reason for items in explicit] == ["wrong shape", "no answer"]
-    assert (
-        one("trl_pairs", TRL | {"prompt": "implicit"}, {"chosen": "a", "rejected": "b"}).reason
-        == "wrong shape"
-    )
+    mixed = {"chosen": "a", "rejected": [user("Q"), assistant("b")]}
+    assert one("trl_pairs", TRL | {"prompt": "implicit"}, mixed).reason == "wrong shape"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "prompt", "ends"),
+    [
+        ("The sky is blue.", "The sky is green.", "The sky is", (" blue.", " green.")),
+        ("Tell: good", "Tell: gold", "Tell: go", ("od", "ld")),
+        ("yes", "no", "", ("yes", "no")),
+        ("Same", "Same and more", "Same", ("", " and more")),
+    ],
+)
+def test_trl_pairs_finds_the_prompt_that_two_texts_share_as_trl_does(chosen, rejected, prompt, ends):
+    row = {"chosen": chosen, "rejected": rejected}
+    item = one("trl_pairs", TRL | {"prompt": "implicit"}, row)
+    assert (item.prompt, (item.chosen, item.rejected)) == ([user(prompt)], ends)
 
 
 LLMEVAL = {"query": "Q", "response1": "one", "response2": "two", "human": "model2", "dataset": "shp"}

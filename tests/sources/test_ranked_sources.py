@@ -1,14 +1,19 @@
 """Sources whose pairs are made here, from scores of several answers to a prompt."""
 
+import inspect
+import json
 import random
 
 import pytest
 
+from pipeline import sources
 from pipeline.items import Drop, Preference
+from pipeline.raw import RawRow
+from pipeline.sources import helpsteer
 from tests.sources.outcomes import assistant, one, outcomes, reasons, user
 
-ALL = {"pairs": "all", "min_margin": None}
-BEST = {"pairs": "best_vs_worst", "min_margin": None}
+ALL = {"pairs": "all"}
+BEST = {"pairs": "best_vs_worst"}
 
 
 def completion(text: str, fine: object, overall: object = None, **ratings: str) -> dict:
@@ -46,14 +51,6 @@ def test_best_vs_worst_makes_one_pair_and_skips_missing_scores():
     assert ultrafeedback(BEST, *answers) == [Preference([user("Q")], "c", "d", 5.0, 1.0, "mc", "md")]
     assert ultrafeedback(BEST, completion("a", 3.0), completion("b", "N/A")) == [Drop("missing score", 1, 2)]
     assert reasons(ultrafeedback(BEST, completion("a", 3.0), completion("b", 3.0))) == ["tie"]
-
-
-def test_a_small_margin_is_dropped_with_value_and_threshold():
-    items = ultrafeedback(
-        ALL | {"min_margin": 1.0}, completion("a", 3.0), completion("b", 2.5), completion("c", 2.0)
-    )
-    assert items[0] == Drop("margin below minimum", 0.5, 1.0)
-    assert isinstance(items[1], Preference)
 
 
 def test_one_answer_makes_no_pair_but_one_item():
@@ -150,6 +147,16 @@ def test_helpsteer_pairs_the_rows_of_a_prompt_wherever_they_stand():
     assert reasons(found[3]) == ["tie", "kept"]
 
 
+def test_helpsteer_keeps_no_answers_of_prompts_that_are_complete():
+    values = [rated(f"P{n // 2}", f"answer {n}", n % 5) for n in range(8)]
+    rows = [RawRow("f.jsonl", n, value) for n, value in enumerate(values)]
+    rules = helpsteer.Rules.model_validate_json(json.dumps(HELPSTEER))
+    items = helpsteer.items(rows, rules)
+    assert inspect.isgenerator(items)
+    held = [sum(map(len, items.gi_frame.f_locals["held"].values())) for _ in items if items.gi_frame]
+    assert held == [1, 2] * 4
+
+
 def test_helpsteer_best_vs_worst_stands_at_the_last_row():
     rows = [rated("P", "low", 0), rated("P", "high", 4), rated("P", "middle", 2)]
     found = outcomes("helpsteer", HELPSTEER | BEST, *rows)
@@ -203,7 +210,22 @@ def test_shp_caps_the_pairs_of_a_prompt_whatever_the_row_order():
     assert chosen_texts(shuffled, SHP) == kept
     assert chosen_texts([*rows, post("S", 9, 1, 9.0)], SHP) == kept | {"S a 9"}
     dropped = [item for [item] in outcomes("shp", SHP, *rows) if isinstance(item, Drop)]
-    assert {(drop.reason, drop.threshold) for drop in dropped} == {("over the cap per prompt", 2)}
+    assert set(dropped) == {Drop("over the cap per prompt", 6, 2)}
+
+
+def test_shp_gives_a_repeated_pair_no_second_place():
+    rows = [post("P", n, 1, float(n)) for n in range(3, 9)]
+    kept = chosen_texts(rows, SHP)
+    assert chosen_texts(rows * 3, SHP) == kept
+    found = outcomes("shp", SHP, *rows * 3)
+    assert sum(isinstance(item, Preference) for [item] in found) == 6
+
+
+@pytest.mark.parametrize("adapter", ["shp", "helpsteer"])
+def test_rows_that_can_be_read_only_once_are_refused(adapter):
+    module = sources.adapter(adapter)
+    with pytest.raises(AssertionError, match="read twice"):
+        next(module.items(iter([]), None))
 
 
 def test_shp_seed_chooses_other_pairs():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.conversations import from_nemo
 from pipeline.params import parse
 from pipeline.source_params import Source
+from pipeline.sources import ultrafeedback
 from pipeline.stages.standardize import standardize
+from tests.sources.outcomes import one
 
-AGREE = {"scores_must_agree": True, "min_margin": None}
+AGREE = {"scores_must_agree": True}
 HELPSTEER2 = {"prompt": "implicit", "chosen_score": "chosen_reward", "rejected_score": "rejected_reward"}
 
 
@@ -115,6 +119,65 @@ def test_ultrafeedback_ties_are_dropped_by_name(make, shared_data):
     assert made.counts["kept"] == 796 - made.dropped.total()
 
 
+def pairs_of(made: Made) -> set[tuple[str, str, str]]:
+    """Prompt, chosen and rejected of every kept row, as texts."""
+    columns = ("prompt", "chosen", "rejected")
+    texts = [made.rows[column].list.last().struct.field("content").str.strip_chars() for column in columns]
+    return set(zip(*texts, strict=True))
+
+
+def test_pairs_with_an_explicit_prompt_are_those_with_an_implicit_one(make):
+    """The same upstream rows in two of TRL's forms."""
+    no_scores = {"chosen_score": None, "rejected_score": None, "scores_must_agree": False}
+    folder, text, messages = "ultrafeedback", "train_clean.jsonl.gz", "hub_schema.jsonl.gz"
+    explicit = make("trl_pairs", "preferences", folder, text, prompt="explicit", **no_scores)
+    implicit = make("trl_pairs", "preferences", folder, messages, prompt="implicit", **no_scores)
+    assert pairs_of(explicit) == pairs_of(implicit)
+    assert explicit.counts == implicit.counts
+    assert explicit.counts["kept"] > 780
+
+
+def test_tulu_3_samples_are_read_by_the_generic_adapters(make):
+    rules = {"prompt": "implicit", "chosen_score": None, "rejected_score": None, "scores_must_agree": False}
+    folder = "tulu3-preference-sample"
+    pairs = make("trl_pairs", "preferences", folder, "preference_sample.jsonl.gz", **rules)
+    assert (pairs.counts["in"], pairs.dropped.total()) == (100, 100 - pairs.counts["kept"])
+    assert pairs.counts["kept"] >= 99
+    turns = make("messages", "demonstrations", folder, "sft_sample.jsonl.gz", column="messages")
+    assert turns.counts["kept"] == 100
+
+
+def test_the_raw_ultrafeedback_row_of_upstreams_page_has_the_mean_of_its_ratings(shared_data):
+    page = (shared_data / "ultrafeedback" / "raw" / "README.upstream.md").read_text(encoding="utf-8")
+    start, end = page.index("{ // completion 1"), page.index("{ // completion 2")
+    row = re.sub(r"(?<=[,{]) // .*$", "", page[start:end].rstrip().rstrip(","), flags=re.MULTILINE)
+    completion = ultrafeedback.Completion.model_validate_json(row)
+    assert completion.model == "falcon-40b-instruct"
+    assert ultrafeedback.mean_rating(completion) == (2 + 3 + 3 + 3) / 4
+
+
+def test_the_row_of_shps_card_is_a_pair(shared_data):
+    card = (shared_data / "cards" / "stanfordnlp_SHP.md").read_text(encoding="utf-8")
+    row = card[card.index("```\n{\n    `post_id`") + 4 :].partition("\n```")[0]
+    row = json.loads(re.sub(r"`(\w+)`:", r'"\1":', row))
+    item = one("shp", {"min_ratio": 2.0, "max_pairs_per_prompt": 5, "seed": 1}, row)
+    assert (item.chosen_score, item.rejected_score) == (340.0, 166.0)
+    assert (item.chosen, item.rejected) == (row["human_ref_A"], row["human_ref_B"])
+    assert one("shp", {"min_ratio": 2.1, "max_pairs_per_prompt": 5, "seed": 1}, row).value == 2.0481927711
+
+
+def test_turn_markers_of_nemo_become_turns_that_alternate(shared_data):
+    rows = raw(shared_data / "helpsteer2" / "steerlm" / "sft_512_sample_extra_id_format.jsonl.gz")
+    prompts = [turn["value"] for row in rows for turn in row["conversations"] if turn["from"] == "User"]
+    marked = [text for text in prompts if "<extra_id_1>" in text]
+    assert len(marked) > 100
+    for text in marked:
+        turns = from_nemo(text)
+        assert [turn["role"] for turn in turns[:2]] == ["user", "assistant"]
+        assert len(turns) == 1 + text.count("<extra_id_1>")
+        assert not any("<extra_id" in turn["content"] for turn in turns)
+
+
 def test_all_orca_rows_keep_their_system_message(make):
     made = make("orca_dpo_pairs", "preferences", "orca-dpo-pairs", "hub_schema.jsonl.gz")
     roles = made.rows["prompt"].list.first().struct.field("role")
@@ -162,6 +225,8 @@ def test_a_real_comparison_of_summaries_is_a_pair(make):
     [
         ("alpaca", "alpaca_5000.json.gz", "output", 4052),
         ("gpteacher", "codegen-instruct.json.gz", "response", 3606),
+        ("evol-code", "code_alpaca_2k.json.gz", "output", 1590),
+        ("evol-code", "evol-codealpaca-2k-1.json.gz", "output", 1570),
     ],
 )
 def test_alpaca_files_lose_only_empty_outputs(make, shared_data, folder, file, answer, rows):
@@ -203,10 +268,22 @@ def test_capybara_parquet_is_read(make):
         ("benchmark", "benchmarks", "gsm8k", "test.jsonl.gz", {"columns": ["question"]}, 1319),
         ("benchmark", "benchmarks", "alpaca-eval", "alpaca_eval.jsonl.gz", {"columns": ["instruction"]}, 805),
         ("benchmark", "benchmarks", "humaneval", "HumanEval.jsonl.gz", {"columns": ["prompt"]}, 164),
-        ("mmlu", "benchmarks", "mmlu", "mmlu_csv.zip", {"with_choices": True}, 285 + 1531 + 14042),
+        ("benchmark", "benchmarks", "mbpp", "mbpp.jsonl.gz", {"columns": ["text"]}, 974),
+        ("benchmark", "benchmarks", "truthfulqa", "TruthfulQA.csv.gz", {"columns": ["Question"]}, 817),
+        ("mt_bench", "benchmarks", "arena-hard", "v0.1/question.jsonl.gz", {}, 500),
+        ("mt_bench", "benchmarks", "arena-hard", "v2.0/question.jsonl.gz", {}, 750),
+        ("arc", "benchmarks", "arc", "ai2arc.jsonl.gz", {"with_choices": False}, 3548),
+        ("mmlu", "benchmarks", "mmlu", "mmlu_csv.zip", {"with_choices": False}, 285 + 1531 + 14042),
         ("llmbar", "judge_sets", "llmbar", "LLMBar_Natural.json", {"subset": "natural"}, 100),
     ],
 )
 def test_whole_files_are_kept_whole(make, adapter, kind, folder, file, rules, rows):
     made = make(adapter, kind, folder, file, **rules)
-    assert (made.counts["in"], made.counts["kept"]) == (rows, rows)
+    assert made.rows.select("file", "row").n_unique() == rows
+    assert made.dropped == {}
+
+
+def test_each_turn_of_mt_bench_is_an_item(make):
+    made = make("mt_bench", "benchmarks", "mt-bench", "question.jsonl")
+    assert (made.counts["in"], made.counts["kept"]) == (160, 160)
+    assert made.rows["row"].n_unique() == 80

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import polars as pl
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pipeline import tables
-from pipeline.ids import content_id, pair_id, prompt_id
+from pipeline import profiles, tables
+from pipeline.ids import answer_id, content_id, pair_id, prompt_id
 from pipeline.ledger import Ledger, write_json
+from pipeline.pair_lengths import pair_lengths
+from pipeline.read_sets import ReadSet
 from pipeline.schemas import (
     BLOCKS,
     CANDIDATES,
@@ -18,6 +21,7 @@ from pipeline.schemas import (
     SLICE,
     VERDICTS,
 )
+from tests.stages.mix_folders import PAPER
 from tests.stages.preference_rows import assistant, user
 
 PARAMS = """
@@ -31,7 +35,7 @@ iterations: {t1: {prev: t0}}
 """
 EVIL = "<script>alert('x')</script> & \"see\" https://evil.example/a.js \x07 \u202e"
 ORDER = (
-    *("standard", "mixes", "prompts", "sft_mix", "packed", "training", "iterations"),
+    *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "iterations"),
     *("baselines", "judge_evaluation", "select", "release", "curves"),
 )
 """The folders, in the order of the stage's arguments."""
@@ -68,6 +72,8 @@ def pair(row: int, prompt: str, chosen: str, rejected: str, **columns: object) -
         "item": 0,
         "prompt_id": prompt_id(said[0]),
         "pair_id": pair_id(*said),
+        "chosen_id": answer_id(said[1]),
+        "rejected_id": answer_id(said[2]),
         "prompt": said[0],
         "chosen": said[1],
         "rejected": said[2],
@@ -104,6 +110,17 @@ def write_mix(folder: Path) -> list[str]:
     ]
     close(folder, "mix@main", "pairs", 5, *drops)
     return [str(row["pair_id"]) for row in test]
+
+
+def write_profile(root: Path) -> None:
+    """The profile of the mix by words as tokens; its one source is the whole of a published set."""
+    words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    (root / "tokenizer").mkdir()
+    words.save(str(root / "tokenizer" / "tokenizer.json"))
+    pairs = pair_lengths(root / "mixes" / "main", root / "tokenizer")
+    sets = {"hh": ReadSet(rows=9, name="birds/owls", upstream_rows=9, paper=PAPER)}
+    profiles.write(root / "profiles" / "main", profiles.profile("main", pairs, sets, 0.75))
 
 
 def verdict(judge: str, name: str, subset: str, identity: str, correct: float) -> dict[str, object]:
@@ -233,6 +250,7 @@ def make(root: Path) -> None:
     close(root / "standard" / "demonstrations" / "dolly", "standardize", "demonstrations", 3)
     close(root / "standard" / "prompts" / "asks", "standardize", "prompts", 6)
     write_judges(root, write_mix(root / "mixes" / "main"))
+    write_profile(root)
     write_prompts(root / "prompts")
     write_sft(root)
     for run in ("reward", "pairwise", "offline_dpo", "t1"):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -14,9 +15,9 @@ from ruamel.yaml import YAML
 from pipeline import tables
 from pipeline.errors import UserError
 from pipeline.params import parse
-from pipeline.schemas import BENCHMARKS, MIX, PREFERENCES
+from pipeline.schemas import BENCHMARKS, LEDGER, MIX, PREFERENCES
 from pipeline.stages.mix import MixParams, main, mix
-from tests.stages.preference_rows import benchmark, preference, preferences
+from tests.stages.preference_rows import BENCHMARK_SEARCH, benchmark, inputs, preference, preferences
 
 FOX = "Why does the quick brown fox jump over the lazy dog in the morning every single day?"
 ITEM = "Name the largest moon of the planet Saturn"
@@ -25,11 +26,11 @@ ITEM = "Name the largest moon of the planet Saturn"
 def section(**changes: object) -> dict:
     return {
         "sources": [
-            {"name": "a", "cap": None, "min_margin": None},
-            {"name": "b", "cap": None, "min_margin": None},
+            {"name": "a", "cap": None, "weight": None, "min_margin": None},
+            {"name": "b", "cap": None, "weight": None, "min_margin": None},
         ],
         "near_dedup": {"threshold": 0.7, "shingle": 2},
-        "decontaminate": {"benchmarks": ["bench"], "ngram": 13, "min_words": 4},
+        "decontaminate": {"benchmarks": ["bench"], **BENCHMARK_SEARCH},
         "max_characters": 1000,
         "max_pairs_per_prompt": None,
         "conflicts": "drop_both",
@@ -37,14 +38,20 @@ def section(**changes: object) -> dict:
     } | changes
 
 
+def result(recipe: MixParams, frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """train, test and ledger of a mix of `frame`."""
+    with TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        mix("m", inputs("preferences", frame, recipe.names, Path(name)), benchmark(ITEM), recipe, out)
+        read = {"train": MIX, "test": MIX, "ledger": LEDGER}
+        return {part: tables.read(table, out / f"{part}.parquet") for part, table in read.items()}
+
+
 def mixed(*rows: dict, **changes: object) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(train, ledger rows) of a mix of `rows`."""
-    recipe = parse("mixes.m", MixParams, section(**changes))
-    train, test, ledger = mix("m", preferences(*rows), benchmark(ITEM), recipe)
-    tables.check(MIX, train)
-    drops = pl.concat(ledger.drops)
-    assert len(rows) == train.height + test.height + drops.height
-    return train, drops
+    found = result(parse("mixes.m", MixParams, section(**changes)), preferences(*rows))
+    assert len(rows) == sum(frame.height for frame in found.values())
+    return found["train"], found["ledger"]
 
 
 def dropped(*rows: dict, **changes: object) -> dict[tuple[str, int], str]:
@@ -63,7 +70,10 @@ def test_clean_pairs_are_all_kept():
 
 
 def test_a_margin_below_the_sources_own_is_dropped_with_its_value_and_at_it_is_kept():
-    sources = [{"name": "a", "cap": None, "min_margin": 1.0}, {"name": "b", "cap": None, "min_margin": None}]
+    sources = [
+        {"name": "a", "cap": None, "weight": None, "min_margin": 1.0},
+        {"name": "b", "cap": None, "weight": None, "min_margin": None},
+    ]
     rows = [
         preference(0, "first", "x", "y", scores=(3.0, 2.5)),
         preference(1, "second", "x", "y", scores=(3.0, 2.0)),
@@ -75,6 +85,30 @@ def test_a_margin_below_the_sources_own_is_dropped_with_its_value_and_at_it_is_k
         (0, "below the source's margin", 0.5, 1.0),
         (2, "no scores for the margin", None, 1.0),
     ]
+
+
+def source(name: str, **changes: object) -> dict:
+    return {"name": name, "cap": None, "weight": None, "min_margin": None} | changes
+
+
+def test_a_margin_given_by_its_cost_is_calibrated_for_its_source_and_told_in_the_counts(tmp_path):
+    margins = [0.5, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 4.0, 4.0]
+    rows = [
+        preference(i, f"question {i} of many", f"yes {i}", f"no {i}", scores=(value, 0.0))
+        for i, value in enumerate(margins)
+    ]
+    other = preference(10, "another", "x", "y", source="b", scores=(0.1, 0.0))
+    sources = [source("a", min_margin={"drop": 0.25}), source("b")]
+    recipe = parse("mixes.m", MixParams, section(sources=sources))
+    found = inputs("preferences", preferences(*rows, other), recipe.names, tmp_path)
+    mix("m", found, benchmark(ITEM), recipe, tmp_path / "out")
+    drops = tables.read(LEDGER, tmp_path / "out/ledger.parquet")
+    assert drops.select("row", "reason", "value", "threshold").rows() == [
+        (row, "below the source's margin", margins[row], 2.0) for row in (0, 1, 2)
+    ]
+    counts = json.loads((tmp_path / "out/counts.json").read_text())
+    assert counts["margins"] == {"a": 2.0}
+    assert (counts["in"], counts["kept"]) == (11, 8)
 
 
 def test_characters_count_the_prompt_and_the_longer_answer():
@@ -95,7 +129,10 @@ def test_of_equal_pairs_the_first_of_the_earlier_source_stays():
     assert train.select("source", "row").rows() == [("a", 3)]
     assert set(drops["reason"]) == {"exact duplicate"}
     assert set(drops["detail"]) == {"same as a/f.jsonl row 3 item 0"}
-    other = [{"name": "b", "cap": None, "min_margin": None}, {"name": "a", "cap": None, "min_margin": None}]
+    other = [
+        {"name": "b", "cap": None, "weight": None, "min_margin": None},
+        {"name": "a", "cap": None, "weight": None, "min_margin": None},
+    ]
     assert mixed(*rows, sources=other)[0].select("source", "row").rows() == [("b", 7)]
 
 
@@ -112,6 +149,50 @@ def test_a_pair_labelled_both_ways_is_dropped_on_both_sides_and_names_the_other(
         (1, "contradictory label", "the other way round in a/f.jsonl row 0 item 0"),
     ]
     assert dropped(*rows, conflicts="keep_both") == {}
+
+
+def test_the_label_that_came_first_can_be_kept():
+    rows = [
+        preference(5, FOX, "x", "y"),
+        preference(4, FOX, "y", "x", source="b"),
+    ]
+    assert dropped(*rows, conflicts="keep_first") == {("b", 4): "contradictory label"}
+    reversed_sources = [source("b"), source("a")]
+    kept = dropped(*rows, conflicts="keep_first", sources=reversed_sources)
+    assert kept == {("a", 5): "contradictory label"}
+
+
+def test_near_duplicates_contradict_each_other_with_the_similarity_as_evidence():
+    near = FOX.replace("brown", "red")
+    long, short = "Because it likes to jump over dogs, of course.", "Nobody has ever known that."
+    rows = [
+        KEPT,
+        preference(0, FOX, long, short),
+        preference(1, near, short.upper(), long, source="b"),
+        preference(2, near, short, long, source="b"),
+    ]
+    changes = {"near_dedup": {"threshold": 0.7, "shingle": 1}}
+    drops = mixed(*rows, **changes)[1].sort("row")
+    alike = 14 / 16
+    reason = "contradictory label of a near-duplicate"
+    assert drops.select("row", "reason", "value", "threshold", "detail").rows() == [
+        (0, reason, alike, 0.7, "the other way round in b/f.jsonl row 1 item 0"),
+        (1, reason, alike, 0.7, "the other way round in a/f.jsonl row 0 item 0"),
+        (2, reason, alike, 0.7, "the other way round in a/f.jsonl row 0 item 0"),
+    ]
+    assert dropped(*rows, conflicts="keep_first", **changes) == {
+        ("b", 1): reason,
+        ("b", 2): reason,
+    }
+    assert dropped(*rows, conflicts="keep_both", **changes) == {("b", 2): "near-duplicate"}
+
+
+def test_answers_that_are_near_each_other_contradict_only_as_the_very_same_texts():
+    one, two = "The same words in another order", "the same words, in another order!"
+    rows = [preference(0, FOX, one, two), preference(1, FOX.upper(), two, one)]
+    assert dropped(*rows) == {("a", 1): "near-duplicate"}
+    rows = [KEPT, preference(0, FOX, one, two), preference(1, FOX, two, one)]
+    assert set(dropped(*rows).values()) == {"contradictory label"}
 
 
 def test_pairs_near_in_prompt_and_both_answers_are_one_and_other_answers_are_another():
@@ -136,7 +217,7 @@ def test_a_prompt_with_a_benchmark_item_is_dropped_with_the_evidence_and_an_answ
         preference(1, "Say it", ITEM, "no"),
     ]
     drops = mixed(*rows)[1]
-    assert drops.select("row", "reason", "value").rows() == [(0, "benchmark contamination", 8.0)]
+    assert drops.select("row", "reason", "value").rows() == [(0, "benchmark contamination", 1.0)]
     assert "largest moon" in drops["detail"][0]
     assert drops["detail"][0].startswith("bench/")
 
@@ -145,7 +226,7 @@ def test_caps_keep_the_same_pairs_when_others_are_added():
     def rows(n: int) -> list[dict]:
         return [preference(i, f"Question number {i} of many", f"yes {i}", f"no {i}") for i in range(n)]
 
-    sources = [{"name": "a", "cap": 5, "min_margin": None}]
+    sources = [{"name": "a", "cap": 5, "weight": None, "min_margin": None}]
     few, many = (set(mixed(*rows(n), sources=sources)[0]["pair_id"]) for n in (20, 22))
     assert len(few) == len(many) == 5
     assert len(few & many) >= 3
@@ -156,13 +237,45 @@ def test_caps_keep_the_same_pairs_when_others_are_added():
     ]
 
 
+def weighted_rows(a: int, b: int, c: int) -> list[dict]:
+    names = "a" * a + "b" * b + "c" * c
+    return [
+        preference(i, f"Question{i} number{i} of{i}", f"yes {i}", f"no {i}", source=name)
+        for i, name in enumerate(names)
+    ]
+
+
+def test_weights_bring_sources_to_their_proportion_as_the_scarcest_allows_and_leave_others_alone():
+    rows = weighted_rows(a=30, b=10, c=7)
+    sources = [source("a", weight=2.0), source("b", weight=0.8), source("c")]
+    train, drops = mixed(*rows, sources=sources)
+    assert dict(train.group_by("source").len().iter_rows()) == {"a": 25, "b": 10, "c": 7}
+    assert drops.sort("value").select("source", "reason", "value", "threshold").rows() == [
+        ("a", "over the source's weight", float(rank), 25.0) for rank in range(26, 31)
+    ]
+    more = mixed(*rows, *(row | {"row": row["row"] + 100, "file": "g"} for row in rows[:3]), sources=sources)
+    assert more[0]["pair_id"].to_list() == train["pair_id"].to_list()
+
+
+def test_a_weighted_source_without_pairs_left_is_told_instead_of_an_empty_mix():
+    rows = [row | {"chosen_score": 1.0, "rejected_score": 1.0} for row in weighted_rows(a=5, b=2, c=0)]
+    sources = [source("a", weight=1.0), source("b", weight=1.0, min_margin=2.0)]
+    with pytest.raises(UserError, match=r"every source with a weight, found \{'a': 5, 'b': 0\}"):
+        mixed(*rows, sources=sources)
+
+
+def test_a_weight_alone_has_nothing_to_be_relative_to():
+    with pytest.raises(UserError, match="weights for two sources or more, found one, for a"):
+        parse("mixes.m", MixParams, section(sources=[source("a", weight=1.0), source("b")]))
+
+
 def test_a_mix_that_ends_empty_says_what_dropped_it():
     with pytest.raises(UserError, match=r"mix@m: .*'too long': 1.*dvc repro mix@m"):
         mixed(preference(0, FOX, "x", "y"), max_characters=3)
 
 
 def test_a_source_listed_twice_is_a_mistake():
-    twice = [{"name": "a", "cap": None, "min_margin": None}] * 2
+    twice = [{"name": "a", "cap": None, "weight": None, "min_margin": None}] * 2
     with pytest.raises(UserError, match="found a more than once"):
         parse("mixes.m", MixParams, section(sources=twice))
 
@@ -188,30 +301,28 @@ def test_every_row_is_kept_or_dropped_once_no_cluster_is_on_both_sides_and_order
     changes = {"split": {"test_fraction": 0.5, "seed": 2}, "near_dedup": {"threshold": 0.5, "shingle": 1}}
     recipe = parse("mixes.m", MixParams, section(max_pairs_per_prompt=2, **changes))
 
-    def result(frame: pl.DataFrame) -> tuple[list, ...] | str:
+    def outcome(frame: pl.DataFrame) -> list[list] | str:
         try:
-            train, test, ledger = mix("m", frame, benchmark(ITEM), recipe)
+            found = result(recipe, frame)
         except UserError as error:
             return str(error)
-        drops = pl.concat(ledger.drops)
-        accounted = pl.concat([part.select("source", "row") for part in (train, test, drops)])
+        accounted = pl.concat([part.select("source", "row") for part in found.values()])
         assert sorted(accounted["row"]) == list(range(len(rows)))
+        train, test = found["train"], found["test"]
         assert not set(train["cluster_id"]) & set(test["cluster_id"])
         assert not set(train["prompt_id"]) & set(test["prompt_id"])
-        return tuple(part.sort("source", "row").rows() for part in (train, test, drops))
+        return [part.rows() for part in found.values()]
 
-    first = result(preferences(*rows))
+    first = outcome(preferences(*rows))
     chooser.shuffle(rows)
-    assert result(preferences(*rows)) == first
+    assert outcome(preferences(*rows)) == first
 
 
 def built(folder: Path, monkeypatch: pytest.MonkeyPatch, rows: pl.DataFrame) -> dict[str, str]:
     """Run the stage in `folder` and give the digests of its outs."""
     for source in ("a", "b"):
-        # Written as it is: the table's own canonical order must not hide a dependence on row order.
         path = folder / f"preferences/{source}/preferences.parquet"
-        path.parent.mkdir(parents=True)
-        rows.filter(source=source).write_parquet(path)
+        tables.write(PREFERENCES, rows.filter(source=source), path)
     tables.write(BENCHMARKS, benchmark(ITEM), folder / "benchmarks/bench/benchmarks.parquet")
     changes = section(split={"test_fraction": 0.3, "seed": 2})
     with (folder / "params.yaml").open("w") as file:

@@ -1,6 +1,8 @@
 """Prompt slices: disjoint by cluster, and no prompt moves when prompts or slices' caps change."""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -12,9 +14,17 @@ from pipeline import tables
 from pipeline.errors import UserError
 from pipeline.ids import prompt_id
 from pipeline.params import parse
-from pipeline.schemas import PREFERENCES, PROMPTS, SLICE
-from pipeline.stages.prompts import PromptsParams, dealt, main
-from tests.stages.preference_rows import assistant, benchmark, preference, preferences, user
+from pipeline.schemas import LEDGER, PREFERENCES, PROMPTS, SLICE
+from pipeline.stages.prompts import PromptsParams, deal_slices, main, slice_names
+from tests.stages.preference_rows import (
+    BENCHMARK_SEARCH,
+    assistant,
+    benchmark,
+    inputs,
+    preference,
+    preferences,
+    user,
+)
 
 ITEM = "Name the largest moon of the planet Saturn"
 
@@ -26,7 +36,7 @@ def section(**changes: object) -> dict:
         "per_slice": 40,
         "validation": 20,
         "near_dedup": {"threshold": 0.7, "shingle": 2},
-        "decontaminate": {"benchmarks": ["bench"], "ngram": 13, "min_words": 4},
+        "decontaminate": {"benchmarks": ["bench"], **BENCHMARK_SEARCH},
         "max_characters": 200,
         "single_turn_only": False,
         "seed": 1,
@@ -44,10 +54,14 @@ def frame(rows: list[dict]) -> pl.DataFrame:
 
 
 def slices_and_drops(rows: list[dict], **changes: object) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    slices, ledger = dealt(frame(rows), benchmark(ITEM), parse("prompts", PromptsParams, section(**changes)))
-    for part in slices.values():
-        tables.check(SLICE, part)
-    drops = pl.concat(ledger.drops)
+    """(slices by name, ledger rows)."""
+    recipe = parse("prompts", PromptsParams, section(**changes))
+    with TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        found = inputs("prompts", frame(rows), recipe.names, Path(name))
+        deal_slices(found, benchmark(ITEM), recipe, out)
+        slices = {part: tables.read(SLICE, out / f"{part}.parquet") for part in slice_names(recipe)}
+        drops = tables.read(LEDGER, out / "ledger.parquet")
     assert len(rows) == drops.height + sum(part.height for part in slices.values())
     return slices, drops
 
@@ -108,7 +122,7 @@ def test_the_reasons_of_single_prompts():
     assert drops.sort("row").select("row", "reason", "value", "threshold").rows() == [
         (100, "more than one turn", 3.0, 1.0),
         (102, "too long", 201.0, 200.0),
-        (103, "benchmark contamination", 8.0, 8.0),
+        (103, "benchmark contamination", 1.0, 0.8),
         (104, "exact duplicate", None, None),
     ]
     assert "more than one turn" not in set(slices_and_drops(questions(0, 60) + special)[1]["reason"])
@@ -146,7 +160,7 @@ def test_the_stage_reads_prompts_and_preferences_and_writes_every_slice(tmp_path
     )
     tables.write(PREFERENCES, pairs, tmp_path / "preferences/b/preferences.parquet")
     (tmp_path / "params.yaml").touch()
-    body = section(decontaminate={"benchmarks": [], "ngram": 13, "min_words": 4})
+    body = section(decontaminate={"benchmarks": [], **BENCHMARK_SEARCH})
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump({"prompts": body}, file)
     monkeypatch.setenv("PAIRMILL_PARAMS", str(tmp_path / "params.yaml"))

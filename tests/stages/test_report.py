@@ -64,21 +64,34 @@ def grid(page: str, caption: str) -> list[list[str]]:
     raise AssertionError(f"no table {caption!r}")
 
 
-def test_the_mix_is_measured_in_words_and_counted_by_source(figures, page):
+def test_the_mix_is_measured_in_tokens_and_counted_by_source(figures, page):
     main = figures["mixes"]["main"]
     assert (main["in"], main["kept"], main["train"], main["test"], main["leaked_clusters"]) == (9, 5, 3, 2, 0)
     assert main["dropped"] == {"tie": 3, "too long": 1}
-    assert main["words"]["chosen"] == round((3 + 2 + 1 + 2 + 1) / 5, 6)
+    assert main["tokens"]["chosen"] == round((3 + 2 + 1 + 2 + 1) / 5, 6)
     assert grid(page, "Dropped rows by source and reason") == [
         ["hh", "8", "2", "1", "5"],
         ["other", "1", "1", "0", "0"],
     ]
 
 
-def test_baselines_are_measured_on_the_test_pairs(figures):
+def test_table_5_stands_beside_the_papers_figures(page):
+    hh, total = grid(page, "Table 5")
+    assert hh == ["hh in the paper", "Human", "LLM", "5 80", "5 90", "2.8 10.5", "1.8 20.0", "1.6 15.0"]
+    assert total == ["all", "\u2013", "\u2013", "5", "5", "2.8", "1.8", "1.6"]
+    assert grid(page, "Table 5, test side")[0][3:] == ["2", "2", "1.5", "1.5", "1.5"]
+
+
+def test_baselines_are_shown_for_both_sides_and_beside_their_gate(figures, page):
     # Test: the longer answer wins once in two; in train gpt beats llama two to one, in test one to one.
-    accuracy = {name: one["mean"] for name, one in figures["mixes"]["main"]["baselines"].items()}
-    assert accuracy == {"longer wins": 0.5, "first in the alphabet wins": 0.5, "source decides": 0.5}
+    accuracy = {name: one["mean"] for name, one in figures["mixes"]["main"]["baselines"]["test"].items()}
+    assert (accuracy["longer wins"], accuracy["source decides"]) == (0.5, 0.5)
+    rows = grid(page, "Content-blind baselines, gate 75%")
+    assert {row[0] for row in rows} == set(accuracy)
+    assert {row[1] for row in rows} == {"passes"}
+    longer = rows[0]
+    assert longer[2].startswith("50.0 ") and longer[3].startswith("50.0 ")
+    assert grid(page, "Content-blind baselines by source, train side, %")[0][0] == "hh"
 
 
 def test_the_ledger_has_one_line_per_stage_source_and_reason(made):

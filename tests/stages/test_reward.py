@@ -33,8 +33,12 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch):
             YAML().dump(recipe, file)
         mix = PAIRS.with_columns(cluster_id=pl.col("prompt_id")).select(list(MIX.columns))
         tables.write(MIX, mix, tmp_path / "mix" / "train.parquet")
-        words = ["reward", "mix", str(tiny_model), "models/reward", "curves/reward", "training/reward"]
-        monkeypatch.setattr(sys, "argv", words)
+        (tmp_path / "passed.json").touch()
+        inputs, outs = (
+            ["mix", "passed.json", str(tiny_model)],
+            ["models/reward", "curves/reward", "training/reward"],
+        )
+        monkeypatch.setattr(sys, "argv", ["reward", *inputs, *outs])
         handed = []
         monkeypatch.setattr(reward, "train_reward", lambda base, rows, *_: handed.append(rows))
         reward.main()

@@ -1,6 +1,8 @@
 """The demonstrations of fine-tuning: drops by name, earlier sources first."""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -10,9 +12,9 @@ from pipeline import tables
 from pipeline.errors import UserError
 from pipeline.ids import content_id
 from pipeline.params import parse
-from pipeline.schemas import DEMONSTRATIONS, SFT_MIX
-from pipeline.stages.sft_mix import SftMixParams, main, mixed
-from tests.stages.preference_rows import assistant, benchmark, user
+from pipeline.schemas import DEMONSTRATIONS, LEDGER, SFT_MIX
+from pipeline.stages.sft_mix import SftMixParams, main, mix
+from tests.stages.preference_rows import BENCHMARK_SEARCH, assistant, benchmark, inputs, user
 
 ITEM = "Name the largest moon of the planet Saturn"
 
@@ -21,7 +23,7 @@ def section(**changes: object) -> dict:
     return {
         "sources": [{"name": "a", "cap": None}, {"name": "b", "cap": None}],
         "near_dedup": {"threshold": 0.7, "shingle": 2},
-        "decontaminate": {"benchmarks": ["bench"], "ngram": 13, "min_words": 4},
+        "decontaminate": {"benchmarks": ["bench"], **BENCHMARK_SEARCH},
         "max_characters": 200,
         "seed": 1,
     } | changes
@@ -34,10 +36,15 @@ def row(number: int, question: str, answer: str, source: str = "a") -> dict:
 
 
 def mixed_rows(*rows: dict, **changes: object) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(demonstrations, ledger rows)."""
     recipe = parse("sft_mix", SftMixParams, section(**changes))
-    kept, ledger = mixed(pl.DataFrame(rows, schema=DEMONSTRATIONS.schema), benchmark(ITEM), recipe)
-    tables.check(SFT_MIX, kept)
-    drops = pl.concat(ledger.drops)
+    frame = pl.DataFrame(rows, schema=DEMONSTRATIONS.schema)
+    with TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        found = inputs("demonstrations", frame, recipe.names, Path(name))
+        mix(found, benchmark(ITEM), recipe, out)
+        kept = tables.read(SFT_MIX, out / "demonstrations.parquet")
+        drops = tables.read(LEDGER, out / "ledger.parquet")
     assert len(rows) == kept.height + drops.height
     return kept, drops
 
@@ -59,7 +66,7 @@ def test_each_reason_once_and_the_earlier_source_stays():
         (1, "near-duplicate", 1.0, 0.7),
         (2, "exact duplicate", None, None),
         (3, "too long", 202.0, 200.0),
-        (4, "benchmark contamination", 8.0, 8.0),
+        (4, "benchmark contamination", 1.0, 0.8),
     ]
 
 
@@ -85,7 +92,7 @@ def test_the_stage_writes_demonstrations_and_their_account(tmp_path, monkeypatch
             frame.filter(source=source),
             tmp_path / f"demonstrations/{source}/demonstrations.parquet",
         )
-    body = section(decontaminate={"benchmarks": [], "ngram": 13, "min_words": 4})
+    body = section(decontaminate={"benchmarks": [], **BENCHMARK_SEARCH})
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump({"sft_mix": body}, file)
     monkeypatch.setenv("PAIRMILL_PARAMS", str(tmp_path / "params.yaml"))

@@ -1,5 +1,6 @@
 """standardize: the table, the ledger and the counts of a source, and the mistakes it refuses."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -9,13 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline import tables
+from pipeline import byte_streams, portions, tables
 from pipeline.errors import UserError
 from pipeline.ids import pair_id, prompt_id
 from pipeline.ledger import counts_of
 from pipeline.params import parse
 from pipeline.schemas import LEDGER, PREFERENCES
 from pipeline.source_params import Source
+from pipeline.sources import hh_rlhf
 from pipeline.stages import standardize as stage
 from pipeline.stages.standardize import standardize
 
@@ -39,7 +41,7 @@ def source(**change: Any) -> Source:
         "files": [{"path": "f.jsonl", "sha256": None}],
         "licence": "MIT",
         "redistributable": True,
-        "rules": RULES | {"scores_must_agree": True, "min_margin": None},
+        "rules": RULES | {"scores_must_agree": True},
         "max_bad_fraction": 0.5,
     }
     return parse("sources.mine", Source, section | change)
@@ -91,7 +93,7 @@ def test_the_size_of_chunks_does_not_change_a_byte(tmp_path, monkeypatch):
     ]
     run(tmp_path, lines)
     whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(stage, "CHUNK_ITEMS", 7)
+    monkeypatch.setattr(portions, "CHUNK_ITEMS", 7)
     run(tmp_path, lines)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
 
@@ -121,8 +123,8 @@ def test_a_source_that_keeps_nothing_stops_and_says_why(tmp_path):
         ({"adapter": "../stages/fetch"}, "hh_rlhf"),
         ({"rules": RULES}, "sources.mine.rules.scores_must_agree is missing"),
         (
-            {"rules": {**RULES, "scores_must_agree": "yes", "min_margin": -1.0}},
-            "sources.mine.rules.min_margin",
+            {"rules": {**RULES, "scores_must_agree": "yes"}},
+            "sources.mine.rules.scores_must_agree",
         ),
     ],
 )
@@ -156,3 +158,39 @@ def test_it_starts_without_heavy_libraries():
     code = f"import sys, pipeline.stages.standardize; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def transcripts(folder: Path, lines: list[str]) -> dict[str, bytes]:
+    """The files that hh_rlhf makes of `lines`, half of them in each of two raw files."""
+    half = len(lines) // 2
+    (folder / "raw").mkdir(exist_ok=True)
+    for name, part in (("b", lines[:half]), ("a", lines[half:])):
+        (folder / "raw" / f"{name}.jsonl").write_text("\n".join(part), encoding="utf-8")
+    files = [{"path": f"{name}.jsonl", "sha256": None} for name in "ba"]
+    section = source(adapter="hh_rlhf", files=files, rules={})
+    standardize("mine", section, folder / "raw", folder / "out")
+    return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+
+@pytest.mark.parametrize("size", [50, 1000])
+def test_neither_the_files_order_nor_the_runs_of_lines_change_a_byte(tmp_path, monkeypatch, size):
+    asks = [f"\n\nHuman: Ask {n}\n\nAssistant:" for n in range(40)]
+    rows = [{"chosen": f"{ask} Yes {n % 9}", "rejected": f"{ask} Yes 4"} for n, ask in enumerate(asks)]
+    lines = [json.dumps(row) if n % 7 else "{broken" for n, row in enumerate(rows)]
+    whole = transcripts(tmp_path, lines)
+    counts = json.loads(whole["counts.json"])
+    assert counts["dropped"] == {"identical answers": 4, "malformed json": 6}
+    assert counts["kept"] == 30
+    monkeypatch.setattr(byte_streams, "BLOCK_BYTES", size)
+    assert transcripts(tmp_path, lines) == whole
+    monkeypatch.delattr(hh_rlhf, "certain")
+    assert transcripts(tmp_path, lines) == whole
+
+
+def test_a_damaged_file_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UserError, match="cut-off"):
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw" / "f.jsonl.gz").write_bytes(gzip.compress(LINES[0].encode() * 9999)[:-9])
+        files = [{"path": "f.jsonl.gz", "sha256": None}]
+        standardize("mine", source(files=files), tmp_path / "raw", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
