@@ -9,7 +9,7 @@ BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH_FROM := $(if $(TORCH_INDEX),$(if $(wildcard $(TORCH_INDEX)),--find-links,--extra-index-url) $(TORCH_INDEX))
 PIP := $(BIN)/pip --disable-pip-version-check
-EXTRAS ?= train,dev
+EXTRAS ?= train,dev,bench
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1

@@ -1,8 +1,8 @@
 """Raw rows to portions of a source's table and ledger, a bounded number of rows at a time.
 
-Every adapter gives items row by row. One that also has `certain(scan, rules)` gets whole runs of JSON
-lines: it returns the rows that the row by row way would surely keep (`row` and the columns of its kind,
-without ids), and every other row goes row by row, which names what is wrong with it.
+Every adapter gives items row by row. One that also has `certain(texts, rules)` gets whole runs of rows as
+columns of text (`row` and its COLUMNS): it returns those that the row by row way would surely keep (`row` and
+the columns of its kind, without ids), and every other row goes row by row, which names what is wrong with it.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ from pipeline import tables
 from pipeline.byte_streams import Lines
 from pipeline.item_tables import DROPS, ID_COLUMN, Entry, completed, drops_frame, items_frame
 from pipeline.items import Drop, Items
-from pipeline.json_columns import ScannedLines, scanned
+from pipeline.json_columns import ScannedLines, scanned, text_columns
 from pipeline.json_files import line_row
 from pipeline.raw import Part, RawRow, RawRows
 from pipeline.schemas import ORIGIN_KEY
@@ -88,13 +88,17 @@ class RowMapper:
         if not isinstance(group, Lines):
             return self.of_few(group)
         scan = scanned(group)
-        sure = self.adapter.certain(scan, self.rules)
-        left = self.of_few(rows_besides(scan, sure["row"].to_numpy()))
-        if sure.is_empty():
-            return left
-        kept = completed(self.kind, sure, self.source, group.file)
-        if not left.kept.is_empty():
-            kept = pl.concat([kept, left.kept]).sort(ORIGIN_KEY)
+        sure = self.surely(text_columns(scan, self.adapter.COLUMNS), group.file)
+        return self.with_others(sure, rows_besides(scan, sure["row"].to_numpy()))
+
+    def surely(self, texts: pl.DataFrame, file: str) -> pl.DataFrame:
+        """The rows of the kind's table that the adapter is certain of; `texts` has `row` and its COLUMNS."""
+        return completed(self.kind, self.adapter.certain(texts, self.rules), self.source, file)
+
+    def with_others(self, sure: pl.DataFrame, others: list[RawRow]) -> Portion:
+        """The portion of the rows kept for sure and of those that go row by row, of one file."""
+        left = self.of_few(others)
+        kept = sure if left.kept.is_empty() else pl.concat([sure, left.kept]).sort(ORIGIN_KEY)
         return Portion(kept, left.drops, sure.height + left.rows)
 
     def of_few(self, rows: list[RawRow]) -> Portion:

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline import json_columns, json_files, portions
 from pipeline.byte_streams import Lines
-from pipeline.json_columns import scanned
+from pipeline.json_columns import scanned, text_columns
 from pipeline.json_files import line_rows
 from pipeline.portions import Portion, RowMapper
 from pipeline.raw import RawRow
@@ -106,7 +106,7 @@ def test_usual_rows_are_the_same_both_ways_and_most_go_the_fast_way(rows):
 def test_real_rows_are_the_same_both_ways(file):
     content = gzip.decompress(file.read_bytes())
     portion = assert_same(content)
-    sure = hh_rlhf.certain(scanned(Lines("f", 0, content)), hh_rlhf.Rules())
+    sure = hh_rlhf.certain(text_columns(scanned(Lines("f", 0, content)), hh_rlhf.COLUMNS), hh_rlhf.Rules())
     assert sure.height > 0.8 * portion.rows
 
 
@@ -152,7 +152,10 @@ def test_a_line_that_is_too_long_is_dropped_both_ways(monkeypatch):
 def test_one_bad_line_does_not_send_the_others_by_rows():
     usual = json.dumps(GOOD).encode()
     bad = usual.replace(b"Blue", b"\\q")
-    sure = hh_rlhf.certain(scanned(Lines("f", 5, b"\n".join([usual, usual, bad, usual]))), hh_rlhf.Rules())
+    sure = hh_rlhf.certain(
+        text_columns(scanned(Lines("f", 5, b"\n".join([usual, usual, bad, usual]))), hh_rlhf.COLUMNS),
+        hh_rlhf.Rules(),
+    )
     assert sure["row"].to_list() == [5, 6, 8]
 
 
@@ -174,5 +177,5 @@ def test_results_come_in_the_order_of_what_is_given():
 def test_released_rows_are_the_same_both_ways(shared_data, split):
     content = gzip.decompress((shared_data / "hh-rlhf" / split / "test.jsonl.gz").read_bytes())
     portion = assert_same(content)
-    sure = hh_rlhf.certain(scanned(Lines("f", 0, content)), hh_rlhf.Rules())
+    sure = hh_rlhf.certain(text_columns(scanned(Lines("f", 0, content)), hh_rlhf.COLUMNS), hh_rlhf.Rules())
     assert sure.height > 0.98 * portion.rows

@@ -16,7 +16,6 @@ import polars as pl
 
 from pipeline.conversations import WHITE_SPACE, from_transcript, one_message
 from pipeline.items import Drop, Item, Items, Preference, Shape, each
-from pipeline.json_columns import ScannedLines, text_columns
 from pipeline.params import Params
 from pipeline.raw import RawRow
 from pipeline.upstream import FROM_MEMORY, Paper, Upstream
@@ -91,13 +90,16 @@ def preference(row: Row) -> Item:
     return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
 
 
-def certain(scan: ScannedLines, rules: Rules) -> pl.DataFrame:
-    """`row`, prompt, chosen and rejected of the lines that `preference` and the validity rules surely keep.
+#: The texts that `certain` reads.
+COLUMNS = ("chosen", "rejected")
 
-    The same as the row by row way gives, for whole runs of lines: both transcripts begin with a human
+
+def certain(texts: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    """`row`, prompt, chosen and rejected of the rows that `preference` and the validity rules surely keep.
+
+    The same as the row by row way gives, for many rows at once: both transcripts begin with a human
     turn, are the same up to the last assistant turn, and alternate without an empty turn.
     """
-    texts = text_columns(scan, ("chosen", "rejected"))
     return pairs(last_turns(texts))
 
 
