@@ -4,7 +4,8 @@ Documents have input_ids and labels, as those of supervised fine-tuning have. Th
 `sft_lengths.json`: quantiles (0 to 100%) of the tokens of ShareGPT, Alpaca, GPTeacher, Evol-Instruct-Code and
 Capybara conversations under the chat template of SmolLM2, of which each set has its share of the rows. None
 is over the block, so both sides must keep every document whole. `fill` is the part of the blocks that is not
-padding. `--set sharegpt` takes one set alone.
+padding. Timed is `packing.pack`, in memory: not the stage, which also spills tokens to disk and writes.
+`--set sharegpt` takes one set alone.
 
     python -m benchmarks.packing [--rows N] [--repeats N] [--set NAME]
 """

@@ -36,7 +36,7 @@ class RatedRules(Params):
     """What is asked of pairs that upstream has already put in order."""
 
     scores_must_agree: bool
-    """Drop pairs whose chosen answer is not rated strictly higher; a pair without both scores passes."""
+    """Drop pairs whose chosen answer is not rated strictly higher; without both scores, none is."""
 
 
 def ranked_pairs(prompt: Conversation, answers: list[Answer], rules: RankedRules) -> list[Item]:
@@ -64,7 +64,9 @@ def ranked_pair(prompt: Conversation, a: Answer, b: Answer) -> Item:
 
 def rated_pair(prompt: Conversation, chosen: Answer, rejected: Answer, rules: RatedRules) -> Item:
     """The preference as upstream gives it, unless its scores deny it and the rules ask for agreement."""
-    if rules.scores_must_agree and chosen.score is not None and rejected.score is not None:
+    if rules.scores_must_agree:
+        if chosen.score is None or rejected.score is None:
+            return Drop(MISSING_SCORE)
         if chosen.score == rejected.score:
             return Drop(TIE, chosen.score)
         if chosen.score < rejected.score:

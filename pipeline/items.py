@@ -82,6 +82,12 @@ class OpenRow(Shape):
         """A further column's value; None where there is none."""
         return (self.model_extra or {}).get(name) if name else None
 
+    def lacks(self, *names: str | None) -> Drop | None:
+        """The drop that names which of the columns are not there; None where all are."""
+        there = self.model_extra or {}
+        missing = [f"{name}: Field required" for name in names if name and name not in there]
+        return Drop(WRONG_SHAPE, detail="; ".join(missing)) if missing else None
+
     def text(self, name: str | None) -> str | None:
         """A further column's text; None where there is none."""
         value = self.column(name)

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.catalog import Inputs, content
 from pipeline.dedup import NearDedup, clusters
-from pipeline.selection import alike, clustered, drop_near, measured
+from pipeline.selection import alike, clustered_prompts, drop_near, measured
 from pipeline.verdicts import Verdicts
 
 CONTRADICTORY = "contradictory label"
@@ -61,11 +61,10 @@ class Texts:
 def prompt_clusters(
     pairs: pl.DataFrame, inputs: Inputs, settings: NearDedup | None
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
-    """(`pairs` with cluster_id and prompt_text, the distinct prompts, their texts)."""
+    """(`pairs` with cluster_id, family_id and prompt_text, the distinct prompts, their texts)."""
     prompts = pairs.filter(pl.col("prompt_id").is_first_distinct()).select("place", "prompt_id")
-    texts = inputs.texts(prompts["place"], SIDES["prompt"], "reading prompts")
-    prompts = clustered(prompts, "prompt_id", texts, settings).with_row_index("prompt_text")
-    facts = prompts.select("prompt_id", "prompt_text", "cluster_id")
+    prompts, texts = clustered_prompts(prompts, inputs, settings)
+    facts = prompts.with_row_index("prompt_text").drop("place")
     return joined(pairs, facts, ["prompt_id"]), prompts, texts
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Params(BaseModel):
     """Base of every params section: frozen, strict, unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def read_file(path: Path | None = None) -> dict[str, Any]:

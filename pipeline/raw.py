@@ -1,12 +1,12 @@
 """Read raw files of outside data sets into rows, by what the file's name says.
 
 `.jsonl`, `.json` (an array, one object, or lines), `.csv` and `.parquet`; the first three also as
-`.gz` or `.zst`; and `.zip`, whose members are files of these kinds. A bad line is not fatal: it
-becomes a row with the reason why it cannot be read, for the ledger. A bad file is: a UserError
-says what was expected, what was found and what mends it.
+`.gz` or `.zst`; and `.zip`, whose members are such files but no Parquet, which is refused inside an archive.
+A bad line is not fatal: it becomes a row with the reason why it cannot be read, for the ledger. A
+bad file is: a UserError says what was expected, what was found and what mends it.
 
-All are read in bounded parts but `.json` files that are an array or one object: their bytes are
-read whole, and parsed element by element. Where an object has a key twice, its last value counts.
+All are read in bounded parts but `.json` files that are one object, which are read whole. Where an
+object has a key twice, its last value counts.
 """
 
 import csv
@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.byte_streams import BOM, DAMAGE, LONGEST_LINE, Lines, line_runs, unpacked
 from pipeline.errors import UserError
@@ -40,6 +40,8 @@ __all__ = [
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".zip")
 #: Members of an archive that hold rows; others are licences, notes and folders.
 MEMBER = re.compile(r"^(?!__MACOSX/).*\.(jsonl|json|csv)(\.gz|\.zst)?$")
+#: Members that hold rows too, but can only be read as files by themselves.
+WHOLE_MEMBER = re.compile(r"^(?!__MACOSX/).*\.(parquet|zip)$")
 PARQUET_SLICE_ROWS = 2_000
 
 #: How content begins that is not what a data file's name promises.
@@ -53,6 +55,8 @@ IMPOSTORS = {
     b"PAR1": "Parquet data (its name should end in .parquet)",
 }
 
+#: What `csv` says where a quoted field is open at the end of the data.
+UNCLOSED = "unexpected end of data"
 
 #: What a file is read as: runs of JSON lines, and rows of every other kind.
 Part = Lines | RawRow
@@ -121,7 +125,7 @@ def readable(path: Path, file: str) -> Generator[None]:
     kind = "".join(path.suffixes[-2:])
     try:
         yield
-    except (*DAMAGE, zlib.error, zipfile.BadZipFile) as error:
+    except (*DAMAGE, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
         raise defect(file, f"complete {kind} data", f"damaged or cut-off data ({error})") from error
 
 
@@ -130,13 +134,30 @@ def parts_of(path: Path, file: str, csv_columns: tuple[str, ...] | None) -> Iter
     if path.suffix == ".parquet":
         yield from parquet_rows(path, file)
     elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            for member in sorted(filter(MEMBER.search, archive.namelist())):
-                with archive.open(member) as stream:
-                    yield from stream_parts(stream, f"{file}/{member}", csv_columns)
+        yield from archive_parts(path, file, csv_columns)
     else:
         with path.open("rb", buffering=0) as stream:
             yield from stream_parts(stream, file, csv_columns)
+
+
+def archive_parts(path: Path, file: str, csv_columns: tuple[str, ...] | None) -> Iterator[Part]:
+    """The members of a zip archive that hold rows, in the order of their names."""
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(archive.namelist())
+        if whole := next(filter(WHOLE_MEMBER.search, names), None):
+            found = f"{whole} (unpack the archive, and name its files in params.yaml)"
+            raise defect(file, "an archive of .jsonl, .json or .csv files", found)
+        for member in filter(MEMBER.search, names):
+            with opened(archive, member, file) as stream:
+                yield from stream_parts(stream, f"{file}/{member}", csv_columns)
+
+
+def opened(archive: zipfile.ZipFile, member: str, file: str) -> IO[bytes]:
+    """A member's bytes; UserError where it is encrypted, or packed in a way that cannot be read here."""
+    try:
+        return archive.open(member)
+    except RuntimeError as error:  # NotImplementedError is one
+        raise defect(file, "members that can be unpacked", f"{member}, which cannot ({error})") from error
 
 
 def stream_parts(stream: Any, file: str, csv_columns: tuple[str, ...] | None) -> Iterator[Part]:
@@ -167,16 +188,38 @@ def csv_rows(lines: Any, file: str, columns: tuple[str, ...] | None) -> Iterator
     # surrogateescape lets a line with invalid UTF-8 through, to be named here rather than to stop the file
     with io.TextIOWrapper(lines, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         records = csv.reader(text, strict=True)
-        header = list(columns) if columns is not None else next(records, [])
+        header = list(columns) if columns is not None else csv_header(records, file)
         for number in count():
+            before = records.line_num
             try:
                 record = next(records)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield RawRow(file, number, None, MALFORMED_CSV, str(error))
+                lines = records.line_num - before
+                if str(error) == UNCLOSED:
+                    found = f"one that never ends, begun in row {number} (the last {lines} lines)"
+                    raise defect(file, "quoted fields that end", found) from error
+                yield RawRow(file, number, None, MALFORMED_CSV, f"{error}; lines lost: {lines}")
                 continue
             yield csv_row(file, number, header, record)
+
+
+def csv_header(records: Any, file: str) -> list[str]:
+    """The column names of the first line."""
+    try:
+        header = next(records, [])
+    except csv.Error as error:
+        raise defect(file, "a CSV header line", f"a broken one ({error})") from error
+    # columns without a name, as spreadsheets leave at the end, are nobody's
+    check_names(file, list(filter(None, header)))
+    return header
+
+
+def check_names(file: str, names: list[str]) -> None:
+    """UserError where a column stands twice: no rule could say which of them it means."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise defect(file, "each column once", f"several named {', '.join(map(repr, twice[:3]))}")
 
 
 def csv_row(file: str, number: int, header: list[str], record: list[str]) -> RawRow:
@@ -204,6 +247,7 @@ def parquet_rows(path: Path, file: str) -> Iterator[RawRow]:
     number = count()
     try:
         with pq.ParquetFile(path) as table:
+            check_names(file, table.schema_arrow.names)
             for batch in table.iter_batches(PARQUET_SLICE_ROWS):
                 batch.validate(full=True)
                 for value in batch.to_pylist():
@@ -211,3 +255,6 @@ def parquet_rows(path: Path, file: str) -> Iterator[RawRow]:
     except (pa.ArrowException, OSError) as error:
         found = f"damaged or other data ({' '.join(str(error).split())})"
         raise defect(file, "a Parquet table", found) from error
+    except (ValueError, OverflowError) as error:  # by to_pylist, of times beyond Python's range or precision
+        found = f"others (leave out the column, or cast it: {' '.join(str(error).split())})"
+        raise defect(file, "values that Python can hold", found) from error

@@ -7,13 +7,16 @@ means the same on every run) and the `Verdicts`, enters there what it drops, and
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
 from pipeline import splits
-from pipeline.catalog import digits, number
+from pipeline.buckets import join
+from pipeline.catalog import Inputs, content, digits, number
 from pipeline.decontamination import Decontaminate, matches
 from pipeline.dedup import NearDedup, clusters
+from pipeline.id_columns import conversation_ids
 from pipeline.params import Params
 from pipeline.shingles import similarity
 from pipeline.verdicts import Verdicts
@@ -23,6 +26,11 @@ NEAR = "near-duplicate"
 CONTAMINATED = "benchmark contamination"
 TOO_LONG = "too long"
 OVER_SOURCE_CAP = "over the source's cap"
+
+PROMPT = pl.col("prompt")
+
+OPENING = 32
+"""Characters that users must have said for a common beginning to make a family: "Hi" proves nothing."""
 
 ALIKE_ROWS = 8192
 """Near-duplicates whose similarity is measured at once: bounds memory, not the result."""
@@ -34,7 +42,9 @@ class SelectionParams(Params):
     sources: tuple[Any, ...] = Field(min_length=1)
     """In order of priority: of two equal rows, the earlier source's is kept."""
     near_dedup: NearDedup | None
-    """What counts as a near-duplicate; null turns the search off, and each text is its own cluster."""
+    """What counts as a near-duplicate: the whole text, and its last user turn by itself.
+
+    Else a long system prompt or history would make different questions one. null turns the search off."""
     decontaminate: Decontaminate
     """Benchmarks to keep out."""
     max_characters: int | None = Field(gt=0)
@@ -69,14 +79,55 @@ def drop_repeats(rows: pl.DataFrame, verdicts: Verdicts, id_column: str) -> pl.D
     return verdicts.drop(rows, EXACT, repeated, says="same as", other=first)
 
 
-def clustered(
-    rows: pl.DataFrame, id_column: str, texts: pl.Series | None, settings: NearDedup | None
+def clustered_prompts(
+    rows: pl.DataFrame, inputs: Inputs, settings: NearDedup | None
+) -> tuple[pl.DataFrame, pl.Series]:
+    """(`rows`, each of another prompt, with `cluster_id` and `family_id`; the texts of the prompts).
+
+    A cluster holds prompts that say the same. A family holds those that must not be told apart by a split:
+    whole clusters, prompts that are near but for their last turn, and those with the same `opening`.
+    """
+    wanted = {"text": content(PROMPT), "opening": conversation_ids(opening(PROMPT))}
+    found = inputs.columns({name: (rows["place"], one) for name, one in wanted.items()}, "reading prompts")
+    near = clusters(rows["prompt_id"], found["text"], settings)["cluster_id"]
+    rows = rows.with_columns(near, family_id=families(rows["prompt_id"], near, found["opening"]))
+    return by_question(rows, "prompt_id", inputs, PROMPT, settings), found["text"]
+
+
+def opening(messages: pl.Expr) -> pl.Expr:
+    """The messages up to the first user turn by which `OPENING` characters are asked, or else all.
+
+    So a prompt and its continuations have one opening, whether or not the opening is a prompt itself.
+    """
+    role, text = (pl.element().struct.field(name) for name in ("role", "content"))
+    asked = pl.when(role == "user").then(text.str.len_chars()).otherwise(0).cum_sum()
+    return messages.list.head(messages.list.eval(asked < OPENING).list.sum() + 1)
+
+
+def families(ids: pl.Series, *keys: pl.Series) -> pl.Series:
+    """For each of `ids` the lowest of those that equal values of any of `keys` connect it with."""
+    places = np.arange(len(ids))
+    label = places.copy()
+    for key in keys:
+        first = pl.DataFrame({"key": key, "place": places}).select(pl.col("place").first().over("key"))
+        join(label, places, first["place"].to_numpy())
+    return pl.DataFrame({"id": ids, "label": label}).select(pl.col("id").min().over("label"))["id"]
+
+
+def by_question(
+    rows: pl.DataFrame, id_column: str, inputs: Inputs, asked: pl.Expr, settings: NearDedup | None
 ) -> pl.DataFrame:
-    """`rows`, each of another id, with `cluster_id`: the lowest id among those that are near."""
-    ids = rows[id_column]
-    if settings is None or texts is None:
-        return rows.with_columns(cluster_id=ids)
-    return rows.with_columns(clusters(ids, texts, settings)["cluster_id"])
+    """`rows` with their `cluster_id` cut finer: only where the last turn of `asked` is near too."""
+    several = rows.filter(pl.len().over("cluster_id") > 1)
+    if settings is None or several.is_empty():
+        return rows
+    turn = asked.list.last().struct.field("content")
+    turns = inputs.texts(several["place"], turn, "reading last user turns")
+    found = clusters(several[id_column], turns, settings, within=several["cluster_id"])
+    alone = rows.drop("cluster_id").join(
+        found, left_on=id_column, right_on="id", how="left", maintain_order="left", validate="1:1"
+    )
+    return alone.with_columns(pl.col("cluster_id").fill_null(pl.col(id_column)))
 
 
 #: The similarity of the rows at some places to those at others.
@@ -111,15 +162,13 @@ def measured(rows: pl.DataFrame, bad: pl.Expr, other: str, likeness: Likeness) -
 
 
 def drop_near(
-    rows: pl.DataFrame, verdicts: Verdicts, settings: NearDedup | None, likeness: Likeness
+    rows: pl.DataFrame, verdicts: Verdicts, settings: NearDedup, likeness: Likeness
 ) -> pl.DataFrame:
     """Drop the rows whose `kept_place`, that of the row which stands for its group, is not their own.
 
     `value` is the similarity to the row kept. It can be below the threshold where a chain of near-duplicates
     joins the two.
     """
-    if settings is None:
-        return rows
     again = pl.col("kept_place") != pl.col("place")
     return verdicts.drop(
         measured(rows, again, "kept_place", likeness),

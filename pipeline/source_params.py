@@ -45,6 +45,15 @@ class Source(Params):
     max_bad_fraction: float = Field(ge=0, le=1)
     """A source with a larger part of unreadable or misshapen raw rows stops."""
 
+    @field_validator("files")
+    @classmethod
+    def each_once(cls, files: tuple[RawFile, ...]) -> tuple[RawFile, ...]:
+        """No path twice, however it is written: its rows would count twice."""
+        paths = [str(PurePosixPath(file.path)) for file in files]
+        if twice := sorted({path for path in paths if paths.count(path) > 1}):
+            raise ValueError(f"expected each path once, found {twice[0]!r} again")
+        return files
+
     @field_validator("origin")
     @classmethod
     def is_origin(cls, origin: str) -> str:

@@ -17,7 +17,7 @@ class Split(Params):
     """How a mix is split into train and test."""
 
     test_fraction: float = Field(ge=0, lt=1)
-    """Expected share of prompt clusters in test; 0 leaves the test split empty."""
+    """Expected share of prompt families in test; 0 leaves the test split empty."""
     seed: int = Field(ge=0)
     """Seed of the split and of every choice by hash."""
 
@@ -42,8 +42,8 @@ def share(ids: pl.Series, *seed: object) -> np.ndarray:
 def in_test(cluster_ids: pl.Series, split: Split) -> pl.Series:
     """True for the clusters of the test split.
 
-    A cluster keeps its side when prompts are added, unless a new near-duplicate has a lower prompt id and so
-    gives the cluster another id, or joins two clusters.
+    A cluster keeps its side when prompts are added, unless a new prompt of it has a lower id and so gives the
+    cluster another id, or joins two clusters.
     """
     return pl.Series("in_test", share(cluster_ids, "test", split.seed) < split.test_fraction)
 

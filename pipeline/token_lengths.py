@@ -4,27 +4,17 @@ The counts are those of the tokens that training would see of the text alone: no
 and names of special tokens inside it read as text. Neither torch nor transformers is imported.
 """
 
-from pathlib import Path
-
 import polars as pl
 from tokenizers import Tokenizer
 
-from pipeline.tokenizing import batches, plain_tokenizer, threads
+from pipeline.tokenizing import batches, threads
 
 #: Texts held as Python strings at once.
 ROWS = 16_384
 
 
-def token_lengths(texts: pl.Series, tokenizer_folder: Path) -> pl.Series:
-    """Number of tokens of each text (Int64, named as `texts`), null where the text is null.
-
-    Raises UserError where `tokenizer_folder` holds no readable tokenizer.json.
-    """
-    return lengths_by(plain_tokenizer(tokenizer_folder), texts)
-
-
 def lengths_by(tokenizer: Tokenizer, texts: pl.Series) -> pl.Series:
-    """`token_lengths` by a loaded `plain_tokenizer`, for who counts a table part by part.
+    """Number of tokens of each text by a `plain_tokenizer` (Int64, named as `texts`), null where it is null.
 
     Memory beside `texts`: a few million tokens, whatever their number. Threads as in the execution settings.
     """

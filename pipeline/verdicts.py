@@ -109,10 +109,15 @@ class Verdicts:
         """UserError with the counts by reason where nothing is left."""
         if rows.height:
             return
+        if self.catalog.is_empty():
+            raise UserError(
+                f"{self.stage}: expected {self.unit} in its sources, found no rows in any of them; the "
+                f"ledger.parquet beside each table of data/standard says why"
+            )
         raise UserError(
             f"{self.stage}: expected at least one of {self.catalog.height} {self.unit} to be left for "
-            f"{what}, found none (dropped by reason: {self.reasons()}); relax these keys in "
-            f"params.yaml, then: dvc repro {self.stage}"
+            f"{what}, found none (dropped by reason: {self.reasons()}); relax in params.yaml "
+            f"the keys that these reasons follow from, then: dvc repro {self.stage}"
         )
 
 

@@ -41,6 +41,8 @@ def test_a_section_becomes_a_frozen_object(tmp_path):
         ("size: 3", "size: three", "section.size: input should be a valid integer, found 'three'"),
         ("size: 3", "size: 0", "section.size: input should be greater than or equal to 1, found 0"),
         ("size: 3", "size: 3.0", "section.size"),
+        ("rate: 5.0e-7", "rate: .inf", "section.inner.rate: input should be a finite number, found inf"),
+        ("rate: 5.0e-7", "rate: .nan", "section.inner.rate"),
         ("limit: null", "x: 1", "section.limit is missing"),
         ("rate: 5.0e-7", "rate: 'fast'", "section.inner.rate"),
         ("[a, b]", "[a, 1]", "section.inner.names.1"),

@@ -1,16 +1,18 @@
 """Reading raw files: every format gives the same rows, bad lines are named, bad files are refused."""
 
 import gzip
+import io
 import json
 import zipfile
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline import byte_streams
+from pipeline import byte_streams, json_files
 from pipeline.errors import UserError
 from pipeline.raw import INVALID_UTF8, LONG_LINE, MALFORMED_CSV, MALFORMED_JSON, RawRows, in_order, read
 
@@ -125,6 +127,53 @@ def test_a_json_file_is_an_array_or_an_object_or_lines(tmp_path, content, found)
     assert [row.value for row in rows] == found
 
 
+ELEMENTS = [1, 2.5, -3e2, "é😀\\", "", {"a": [1, {"b": None}]}, [], True, "x" * 40, 12345]
+
+
+def array(folder: Path, text: str) -> list[object]:
+    """The rows of an array, or the words of the error."""
+    try:
+        return [row.value for row in read(folder, [put(folder, "f.json", text.encode())])]
+    except UserError as error:
+        return [str(error)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_is_read_in_parts_of_any_size(tmp_path, monkeypatch, size, indent):
+    monkeypatch.setattr(json_files, "ARRAY_BYTES", size)
+    text = "[\n" + json.dumps(ELEMENTS, indent=indent, ensure_ascii=False)[1:] + " \n\n"
+    assert array(tmp_path, text) == ELEMENTS
+    ends = range(3, len(text.rstrip()), 3)
+    cut = [array(tmp_path, text[:end]) for end in ends]
+    assert all("found a broken one" in str(found) for found in cut)
+    monkeypatch.setattr(json_files, "ARRAY_BYTES", 1 << 20)
+    assert cut == [array(tmp_path, text[:end]) for end in ends]
+
+
+@pytest.mark.parametrize("text", ["[" + "1," * 30 + "2]", "[" + "1," * 30 + "2]\n\n"])
+def test_an_array_on_one_long_line_is_read_in_parts(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(json_files, "FIRST_LINE", 8)
+    monkeypatch.setattr(json_files, "ARRAY_BYTES", 8)
+    assert array(tmp_path, text) == [1] * 30 + [2]
+    assert "more content after it" in str(array(tmp_path, text + "x"))
+
+
+def test_the_tries_at_a_long_element_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_files, "ARRAY_BYTES", 16)
+    tries = []
+    decoder = json.JSONDecoder()
+
+    class Counted:
+        def raw_decode(self, text: str, place: int) -> object:
+            tries.append(len(text))
+            return decoder.raw_decode(text, place)
+
+    monkeypatch.setattr(json_files, "DECODER", Counted())
+    assert array(tmp_path, '[\n"' + "x" * 100_000 + '"]') == ["x" * 100_000]
+    assert len(tries) < 20
+
+
 def test_parquet_gives_the_same_rows(tmp_path):
     pl.DataFrame(ROWS).write_parquet(tmp_path / "f.parquet")
     assert values(tmp_path, "f.parquet") == ROWS
@@ -168,6 +217,12 @@ def test_a_bad_line_is_a_row_with_its_line_number_and_the_rest_is_read(tmp_path)
     assert rows[-1].value == {"a": 2}
 
 
+def test_a_bad_csv_record_says_how_many_lines_went_with_it(tmp_path):
+    rows = list(read(tmp_path, [put(tmp_path, "f.csv", b'a,b\n"x,1\ny,2\nz,"3"\nx,3\n')]))
+    assert [(row.row, row.bad) for row in rows] == [(0, MALFORMED_CSV), (1, None)]
+    assert "lines lost: 3" in str(rows[0].detail)
+
+
 def test_a_bad_csv_record_is_a_row_and_the_rest_is_read(tmp_path):
     rows = list(read(tmp_path, [put(tmp_path, "f.csv", b'a,b\nx\n"x"y,1\n\xff,2\nx,3\n')]))
     assert [row.bad for row in rows] == [MALFORMED_CSV, MALFORMED_CSV, INVALID_UTF8, None]
@@ -198,6 +253,9 @@ def test_a_bad_csv_record_is_a_row_and_the_rest_is_read(tmp_path):
         ("f.jsonl.zst", zstandard.compress(LINES) + b"rest", "cut-off"),
         ("f.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("f.csv", b"<!DOCTYPE html><html></html>", "an HTML page"),
+        ("f.csv", b'a,b\n1,2\n3,"4\n5,6\n7,8\n', r"begun in row 1 \(the last 3 lines\)"),
+        ("f.csv", b'"a"x,b\n1,2\n', "expected a CSV header line"),
+        ("f.csv", b"a,b,a\n1,2,3\n", "each column once, found several named 'a'"),
         ("f.parquet", LINES, "a Parquet table"),
         ("f.parquet", b"", "a Parquet table"),
         ("f.txt", LINES, "a name that ends in"),
@@ -208,6 +266,49 @@ def test_a_bad_file_is_one_error_that_names_it(tmp_path, name, content, said):
     with pytest.raises(UserError, match=said) as error:
         list(read(tmp_path, [name]))
     assert name in str(error.value)
+
+
+def zipped(name: str, content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.jsonl", LINES)
+        archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def with_header(place: int, value: int) -> bytes:
+    """An archive whose first member has another byte at `place` of its header, and in the directory."""
+    content = bytearray(zipped("b.jsonl", LINES))
+    for magic, offset in ((b"PK\3\4", place), (b"PK\1\2", place + 2)):
+        content[content.find(magic) + offset] = value
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (zipped("b.parquet", b""), r"found b\.parquet \(unpack the archive"),
+        (zipped("b.zip", b""), r"found b\.zip \(unpack the archive"),
+        (with_header(6, 1), r"a\.jsonl, which cannot \(.*encrypted"),
+        (with_header(8, 9), r"a\.jsonl, which cannot \(.*compression"),
+    ],
+)
+def test_an_archive_that_cannot_be_read_whole_is_one_error(tmp_path, content, said):
+    with pytest.raises(UserError, match=said):
+        list(read(tmp_path, [put(tmp_path, "f.zip", content)]))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pa.table({"a": pa.array([2**62], pa.timestamp("us"))}), "values that Python can hold"),
+        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "each column once"),
+    ],
+)
+def test_a_parquet_table_that_is_no_rows_of_python_is_one_error(tmp_path, table, said):
+    pq.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(UserError, match=said):
+        list(read(tmp_path, ["f.parquet"]))
 
 
 def test_a_missing_file_is_one_error_that_names_it(tmp_path):

@@ -14,7 +14,12 @@ from pipeline.chat import Chat
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
 from pipeline.execution import execution
-from pipeline.token_lengths import token_lengths
+from pipeline.token_lengths import lengths_by
+from pipeline.tokenizing import plain_tokenizer
+
+
+def token_lengths(texts, folder):
+    return lengths_by(plain_tokenizer(folder), texts)
 
 
 @pytest.fixture(scope="module", params=("smollm2", "llama3"))
@@ -78,8 +83,9 @@ def test_a_folder_without_a_readable_tokenizer_is_a_users_mistake(tmp_path):
 def test_counting_imports_neither_torch_nor_transformers(folder):
     program = (
         "import sys; from pathlib import Path; import polars as pl; "
-        "from pipeline.token_lengths import token_lengths; "
-        f"token_lengths(pl.Series(['x']), Path({str(folder)!r})); "
+        "from pipeline.token_lengths import lengths_by; "
+        "from pipeline.tokenizing import plain_tokenizer; "
+        f"lengths_by(plain_tokenizer(Path({str(folder)!r})), pl.Series(['x'])); "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

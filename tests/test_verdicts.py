@@ -63,3 +63,10 @@ def test_nothing_left_is_told_with_the_reasons(verdicts):
         UserError, match=r"mix@m: .*6 pairs to be left for the mix.*'long': 6.*dvc repro mix@m"
     ):
         verdicts.refuse_empty(left, "the mix")
+
+
+def test_sources_without_rows_are_told_as_such(tmp_path):
+    found = inputs("preferences", preferences(), ["a"], tmp_path)
+    verdicts = Verdicts("mix@m", "pairs", found.catalog({"id": number("pair_id")}, "reading"), id_column="id")
+    with pytest.raises(UserError, match=r"mix@m: expected pairs in its sources, found no rows"):
+        verdicts.refuse_empty(verdicts.catalog, "the mix")

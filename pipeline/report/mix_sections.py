@@ -23,7 +23,6 @@ def mix_view(mix: MixFacts, account: Account) -> dict[str, Any]:
         if n
     ]
     order = [*KEPT, *account.reasons]
-    links.sort(key=lambda link: (link[0], order.index(link[1]) if link[1] in order else len(order)))
     links = in_order(links, order)
     whole = mix.profile.total(WHOLE)
     return {
@@ -111,7 +110,7 @@ def baseline_grid(profile: Profile) -> Grid:
         ]
         for name in dict.fromkeys(one.name for one in own)
     ]
-    gate = "without a gate" if profile.gate is None else f"gate {profile.gate:.0%}"
+    gate = "without a gate" if profile.gate is None else f"gate {profile.gate:.1%}"
     return Grid(
         f"Content-blind baselines, {gate}",
         [

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from pipeline.answers import MISSING_SCORE, Answer, RatedRules, rated_pair
-from pipeline.items import Drop, Item, Items, Score, Shape, each, user
+from pipeline.items import WRONG_SHAPE, Drop, Item, Items, Score, Shape, each, user
 from pipeline.raw import RawRow
 from pipeline.upstream import Paper, Upstream
 
@@ -74,6 +74,8 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
 
 def preference(row: Row, rules: Rules) -> Item:
     """The pair, if rules and ratings agree."""
+    if rules.drop_gsm8k and row.in_gsm8k_train is None:
+        return Drop(WRONG_SHAPE, detail="in_gsm8k_train: Field required")
     if rules.drop_gsm8k and row.in_gsm8k_train:
         return Drop("question is in the GSM8K train set")
     chosen, rejected = ratings(row)

@@ -71,8 +71,12 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
 
 def demonstration(row: OpenRow, rules: Rules) -> Item:
     """A single turn."""
+    if lacking := row.lacks(rules.instruction, rules.response, rules.system):
+        return lacking
     instruction, response = row.text(rules.instruction), row.text(rules.response)
     if instruction is None or response is None:
         return Drop(WRONG_SHAPE, detail=f"expected text in {rules.instruction} and {rules.response}")
-    system = row.text(rules.system) if rules.system else None
+    system = row.text(rules.system)
+    if system is None and row.column(rules.system) is not None:
+        return Drop(WRONG_SHAPE, detail=f"{rules.system}: expected text or null")
     return Demonstration([*user(instruction, system), {"role": "assistant", "content": response}])

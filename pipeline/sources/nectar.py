@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from pipeline.answers import Answer, RankedRules, ranked_pairs
 from pipeline.conversations import from_transcript
-from pipeline.items import Drop, Item, Items, Score, Shape, each
+from pipeline.items import WRONG_SHAPE, Drop, Item, Items, Score, Shape, each
 from pipeline.raw import RawRow
 from pipeline.upstream import FROM_MEMORY, Upstream
 
@@ -62,7 +62,9 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
 
 def preferences(row: Row, rules: Rules) -> Item | list[Item]:
     """The pairs, if the prompt is a transcript that ends with the assistant's opening."""
-    if rules.good_natured_only and row.good_natured is False:
+    if rules.good_natured_only and not row.good_natured:
+        if row.good_natured is None:
+            return Drop(WRONG_SHAPE, detail="good_natured: Field required")
         return Drop("not good-natured")
     conversation = from_transcript(row.prompt)
     if conversation is None:

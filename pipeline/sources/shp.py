@@ -5,9 +5,10 @@
      "seconds_difference": 120.0, "score_ratio": 3.0}
 
 Pair rule (arXiv 2405.07863, appendix A): score_ratio above 2, at most 5 pairs per prompt. The paper
-does not say which five; here those with the lowest hash of (seed, answers), so that the choice
-depends neither on row order nor on other prompts; a repeated pair takes no second place. `labels` 1:
-A is preferred. Scores are votes. A first pass over the rows keeps those hashes alone, no text.
+does not say which five; here those with the lowest hash of (seed, answers), so that the choice depends
+neither on row order nor on other prompts; a repeated pair takes no second place, and one with a blank
+text or equal answers none, as the validity rules drop it. `labels` 1: A is preferred. Scores are votes.
+A first pass over the rows keeps those hashes alone, no text.
 """
 
 from collections.abc import Iterable
@@ -77,7 +78,7 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
     ranks = ranks_by_prompt(rows, rules)
     for row in rows:
         outcome = paired(row, rules)
-        if isinstance(outcome, Preference):
+        if isinstance(outcome, Preference) and takes_a_place(outcome):
             of_prompt = ranks[prompt_key(outcome)]
             if rank(outcome, rules) not in of_prompt[: rules.max_pairs_per_prompt]:
                 outcome = Drop("over the cap per prompt", len(of_prompt), rules.max_pairs_per_prompt)
@@ -89,9 +90,15 @@ def ranks_by_prompt(rows: Iterable[RawRow], rules: Rules) -> dict[str, list[str]
     found: dict[str, set[str]] = {}
     for row in rows:
         outcome = paired(row, rules)
-        if isinstance(outcome, Preference):
+        if isinstance(outcome, Preference) and takes_a_place(outcome):
             found.setdefault(prompt_key(outcome), set()).add(rank(outcome, rules))
     return {prompt: sorted(ranks) for prompt, ranks in found.items()}
+
+
+def takes_a_place(pair: Preference) -> bool:
+    """False for a pair that the shared validity rules drop: it must not push a good one over the cap."""
+    texts = (pair.prompt[0]["content"], pair.chosen, pair.rejected)
+    return all(text.strip() for text in texts) and pair.chosen != pair.rejected
 
 
 def prompt_key(pair: Preference) -> str:

@@ -78,6 +78,8 @@ def items(rows: Iterable[RawRow], rules: Rules) -> Items:
 
 def preference(row: Row, rules: Rules) -> Item:
     """The pair in one form."""
+    if lacking := row.lacks(rules.chosen_score, rules.rejected_score):
+        return lacking
     try:
         chosen_score = SCORE.validate_python(row.column(rules.chosen_score))
         rejected_score = SCORE.validate_python(row.column(rules.rejected_score))

@@ -12,14 +12,16 @@ The steps, in this order, each a reason in the ledger:
       ... of a near-duplicate   so are near-duplicates of them
     near-duplicate              prompt, chosen and rejected are each near those of a pair that came before
     benchmark contamination     the prompt holds a benchmark item
-    over the prompt's cap       more than max_pairs_per_prompt pairs of one prompt id; lowest hashes stay
+    over the prompt's cap       more than max_pairs_per_prompt pairs of one prompt cluster; lowest hashes stay
     over the source's cap       more than `cap` pairs of the source; lowest hashes stay
     over the source's weight    more pairs than the weights allow; lowest hashes stay
 
-What is left is split by prompt cluster: all pairs of near-duplicate prompts are on one side.
+Prompts are one cluster where their whole texts and their last user turns are near. What is left is split by
+families of prompts (`cluster_id` of the tables): on one side are all pairs of prompts that are near, be it in
+the whole text alone, and of conversations with the same beginning.
 
-The tables are streamed three times: for the facts that rules look at, for the texts that near-duplicates and
-contamination are looked for in (once for prompts, once for answers), and for the rows that stay.
+The tables are streamed up to five times: for the facts that rules look at, for the texts that near-duplicates
+and contamination are looked for in (prompts, last turns, answers), and for the rows that stay.
 """
 
 from contextlib import ExitStack
@@ -98,7 +100,7 @@ class MixParams(SelectionParams):
     sources: tuple[MixSource, ...] = Field(min_length=1)
     """In order of priority: of two equal rows, the earlier source's is kept."""
     max_pairs_per_prompt: int | None = Field(gt=0)
-    """Most pairs of one prompt; null for no limit."""
+    """Most pairs of one prompt, all its near-duplicates counted together; null for no limit."""
     conflicts: Conflicts
     """What becomes of pairs labelled both ways: `drop_both`, `keep_first` (the label of the pair that came
     first, which is the earliest source's), or `keep_both`."""
@@ -124,7 +126,7 @@ def mix(name: str, inputs: Inputs, benchmarks: pl.DataFrame, recipe: MixParams, 
     pairs = deduplicated(pairs, inputs, benchmarks, verdicts, recipe)
     pairs = weighted(capped(pairs, verdicts, recipe), verdicts, recipe)
     verdicts.refuse_empty(pairs, "the mix")
-    kept = pairs.select("place", "cluster_id", test=in_test(pairs["cluster_id"], recipe.split))
+    kept = pairs.select("place", cluster_id="family_id", test=in_test(pairs["family_id"], recipe.split))
     verdicts.refuse_empty(kept.filter(~pl.col("test")), "the train split (another split.seed)")
     if recipe.split.test_fraction:
         verdicts.refuse_empty(kept.filter("test"), "the test split (a larger split.test_fraction)")
@@ -167,7 +169,7 @@ def with_clear_margin(
 def deduplicated(
     pairs: pl.DataFrame, inputs: Inputs, benchmarks: pl.DataFrame, verdicts: Verdicts, recipe: MixParams
 ) -> pl.DataFrame:
-    """Add each prompt's `cluster_id`; drop contradictions, near-duplicates and contaminated prompts."""
+    """Add `cluster_id`, `family_id` of prompts; drop contradictions, near-duplicates and contaminations."""
     pairs, prompts, texts = prompt_clusters(pairs, inputs, recipe.near_dedup)
     pairs = without_copies(pairs, inputs, texts, verdicts, recipe)
     found = prompts["prompt_id"], texts
@@ -186,9 +188,11 @@ def without_copies(
 
 def capped(pairs: pl.DataFrame, verdicts: Verdicts, recipe: MixParams) -> pl.DataFrame:
     """Drop what is over the cap of a prompt, then of a source."""
-    seed = ("cap", recipe.split.seed)
+    # Two hashes: by one, the lowest of a prompt's many pairs would again be the lowest of the source.
+    seed = ("prompt cap", recipe.split.seed)
     per_prompt = pl.lit(recipe.max_pairs_per_prompt, pl.Int64)
-    pairs = drop_over_cap(pairs, verdicts, OVER_PROMPT_CAP, "prompt_id", per_prompt, seed, "pair_id")
+    pairs = drop_over_cap(pairs, verdicts, OVER_PROMPT_CAP, "cluster_id", per_prompt, seed, "pair_id")
+    seed = ("cap", recipe.split.seed)
     per_source = by_source({source.name: source.cap for source in recipe.sources}, pl.Int64)
     return drop_over_cap(pairs, verdicts, OVER_SOURCE_CAP, "source", per_source, seed, "pair_id")
 
@@ -199,12 +203,17 @@ def weighted(pairs: pl.DataFrame, verdicts: Verdicts, recipe: MixParams) -> pl.D
     if not weights:
         return pairs
     counts = {name: pairs.filter(source=name).height for name in weights}
-    allowed = proportional(counts, weights)
-    if not all(allowed.values()):
+    if not all(counts.values()):
         raise UserError(
             f"{verdicts.stage}: expected pairs of every source with a weight, found "
             f"{counts} left after the other steps; set the weights of sources without pairs to null in "
             f"params.yaml (dropped by reason: {verdicts.reasons()})"
+        )
+    allowed = proportional(counts, weights)
+    if not all(allowed.values()):
+        raise UserError(
+            f"{verdicts.stage}: expected weights that leave pairs of every source, found {weights}, which "
+            f"leave {allowed} of {counts}; bring the weights nearer to each other in params.yaml"
         )
     limit = by_source(allowed, pl.Int64)
     seed = ("cap", recipe.split.seed)

@@ -22,6 +22,7 @@ from pipeline.bins import arrange
 from pipeline.chat import Chat
 from pipeline.documents import documents, unmarked
 from pipeline.errors import UserError
+from pipeline.execution import execution
 from pipeline.ledger import Ledger, write_json
 from pipeline.packing import frame, gather
 from pipeline.packing_account import PackingAccount
@@ -60,7 +61,7 @@ def packed(
     out.
     """
     account = PackingAccount(params.block, params.overflow)
-    with TokenSpill(out) as spill:
+    with TokenSpill(execution().state) as spill:
         for rows in demonstrations:
             spilled(rows, chat, params, spill, ledger, account)
         written(spill, account, out / "blocks.parquet")

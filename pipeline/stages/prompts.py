@@ -9,18 +9,22 @@ The steps, in this order, each a reason in the ledger:
     more than one turn        with single_turn_only: more than one user turn, or an assistant turn
     too long                  characters of the prompt > max_characters
     exact duplicate           the same prompt came before (a preference source has a row per pair)
-    near-duplicate            near another prompt of its cluster, which stands for the cluster
+    near-duplicate            near another prompt in the whole text and in the last user turn, which stays
     benchmark contamination   the prompt holds a benchmark item
     slice is full             more prompts fell to the slice than it takes; lowest hashes stay
 
-A cluster is dealt by a hash of the prompt that stands for it alone: the one of the earliest source in the
-recipe, and within it of the lowest hash. So slices share no near-duplicate, and these changes move no prompt
-from one slice to another: more iterations (up to `slices`), more or fewer prompts.
+A family of prompts (`cluster_id` of the slices: those that are near, be it in the whole text alone, and
+conversations with the same beginning) is dealt by a hash of the prompt that stands for it alone: the one of
+the earliest source in the recipe, and within it of the lowest hash. So slices share no near-duplicate and no
+beginning of a conversation, and these changes move no prompt from one slice to another: more iterations (up
+to `slices`), more or fewer prompts of other families.
 What can still happen to a prompt:
 
 - a new prompt takes its place in a full slice, if its hash is lower: the old one is dropped, never moved;
-- a new near-duplicate of the same or an earlier source may stand for the cluster from then on, in its own
-  slice; one that joins two clusters leaves one prompt of the two (all that a source added at the end can do);
+- a new near-duplicate of the same or an earlier source may take its place; one that joins two groups of
+  near-duplicates leaves one prompt of the two;
+- a new prompt of the same or an earlier source may stand for the family from then on, and moves it; one that
+  joins two families moves one of them to the slice of the other (all that a source added at the end can do);
 - a new seed or number of `slices` deals afresh; `validation` or `per_slice` shift only the border between
   validation and the rest.
 
@@ -39,8 +43,9 @@ from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.schemas import SLICE
 from pipeline.selection import (
+    PROMPT,
     SelectionParams,
-    clustered,
+    clustered_prompts,
     drop_contaminated,
     drop_near,
     drop_over_cap,
@@ -53,8 +58,6 @@ from pipeline.verdicts import Verdicts
 
 MANY_TURNS = "more than one turn"
 SLICE_FULL = "slice is full"
-
-PROMPT = pl.col("prompt")
 
 
 class PromptsParams(SelectionParams):
@@ -91,7 +94,7 @@ def deal_slices(inputs: Inputs, benchmarks: pl.DataFrame, recipe: PromptsParams,
     left = single_turns(catalog.drop("file", "row", "item"), verdicts, recipe)
     left = drop_too_long(left, verdicts, recipe.max_characters)
     left = drop_repeats(left, verdicts, "prompt_id")
-    texts = inputs.texts(left["place"], content(PROMPT), "reading distinct prompts")
+    left, texts = clustered_prompts(left, inputs, recipe.near_dedup)
     found = left["prompt_id"], texts
     left = representatives(left, texts, verdicts, recipe)
     left = drop_contaminated(left, verdicts, "prompt_id", found, benchmarks, recipe.decontaminate)
@@ -124,22 +127,26 @@ def single_turns(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) 
 def representatives(
     rows: pl.DataFrame, texts: pl.Series, verdicts: Verdicts, recipe: PromptsParams
 ) -> pl.DataFrame:
-    """Add `cluster_id` and keep one prompt per cluster: of the earliest source, then of the lowest hash."""
-    found = clustered(rows, "prompt_id", texts, recipe.near_dedup)
-    if recipe.near_dedup is None:
-        return found
+    """Keep one prompt per cluster, and add the one by which its family is dealt, `dealt_by`.
+
+    Each is of the earliest source, then of the lowest hash.
+    """
     order = hash_order(rows["prompt_id"], "representative", recipe.seed)
     rank = [pl.col("source").to_physical(), "hash_order"]
-    stands = pl.col("place").sort_by(rank).first().over("cluster_id")
-    ranked = found.with_columns(order).with_columns(kept_place=stands).drop("hash_order")
+    ranked = rows.with_columns(order).with_columns(
+        kept_place=pl.col("place").sort_by(rank).first().over("cluster_id"),
+        dealt_by=pl.col("prompt_id").sort_by(rank).first().over("family_id"),
+    )
+    if recipe.near_dedup is None:
+        return ranked
     likeness = text_likeness(rows["place"], texts, recipe.near_dedup.shingle)
-    return drop_near(ranked, verdicts, recipe.near_dedup, likeness).drop("kept_place")
+    return drop_near(ranked, verdicts, recipe.near_dedup, likeness)
 
 
 def dealt(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) -> pl.DataFrame:
     """(place, cluster_id, slice) of the prompts that find room in their slice."""
     number = deal(
-        rows["prompt_id"], slices=recipe.slices, validation_share=recipe.validation_share, seed=recipe.seed
+        rows["dealt_by"], slices=recipe.slices, validation_share=recipe.validation_share, seed=recipe.seed
     )
     rows = rows.with_columns(number).with_columns(
         slice=pl.when(number == 0).then(pl.lit("validation")).otherwise(pl.format("t{}", "slice")),
@@ -147,7 +154,7 @@ def dealt(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) -> pl.D
     )
     seed = ("fill", recipe.seed)
     kept = drop_over_cap(rows, verdicts, SLICE_FULL, "slice", pl.col("cap"), seed, "prompt_id")
-    return kept.select("place", "cluster_id", "slice")
+    return kept.select("place", "slice", cluster_id="family_id")
 
 
 def slice_names(recipe: PromptsParams) -> list[str]:
@@ -166,9 +173,16 @@ def write(inputs: Inputs, kept: pl.DataFrame, recipe: PromptsParams, out: Path) 
 
 def find_prompts(preferences: Path, prompts: Path, source: str) -> Input:
     """The table of a source of either kind."""
-    for kind, folder in (("prompts", prompts), ("preferences", preferences)):
-        if table_path(kind, folder, source).exists():
-            return find(kind, folder, source, "prompts")
+    folders = {"prompts": prompts, "preferences": preferences}
+    kinds = [kind for kind, folder in folders.items() if table_path(kind, folder, source).exists()]
+    if len(kinds) == 1:
+        return find(kinds[0], folders[kinds[0]], source, "prompts")
+    if kinds:
+        both = " and ".join(str(folder / source) for folder in folders.values())
+        raise UserError(
+            f"prompts: expected one table of the source {source!r}, found {both}; one is left from another "
+            f"kind of the source: remove the folder that is not of its kind in params.yaml"
+        )
     raise UserError(
         f"prompts: expected the source {source!r} at {table_path('prompts', prompts, source)} or "
         f"{table_path('preferences', preferences, source)}, found neither; make it with: "

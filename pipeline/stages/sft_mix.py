@@ -6,7 +6,7 @@ The steps, in this order, each a reason in the ledger:
 
     too long                  characters of the conversation > max_characters
     exact duplicate           the same conversation came before (by the order of the sources, then origin)
-    near-duplicate            near a conversation that came before
+    near-duplicate            near a conversation that came before, and so is the last user turn to its
     benchmark contamination   the turns before the last answer hold a benchmark item
     over the source's cap     more than `cap` demonstrations of the source; lowest hashes stay
 """
@@ -18,14 +18,15 @@ from pydantic import Field
 
 from pipeline import edge, params
 from pipeline.catalog import Inputs, content, find, number, read_benchmarks
+from pipeline.dedup import clusters
 from pipeline.execution import execution
 from pipeline.params import Params
 from pipeline.schemas import SFT_MIX
 from pipeline.selection import (
     OVER_SOURCE_CAP,
     SelectionParams,
+    by_question,
     by_source,
-    clustered,
     drop_contaminated,
     drop_near,
     drop_over_cap,
@@ -86,7 +87,8 @@ def without_near(
     if settings is None:
         return rows
     texts = inputs.texts(rows["place"], content(pl.col("messages")), "reading conversations")
-    found = clustered(rows, "id", texts, settings)
+    found = rows.with_columns(clusters(rows["id"], texts, settings)["cluster_id"])
+    found = by_question(found, "id", inputs, ASKED, settings)
     found = found.with_columns(kept_place=pl.col("place").min().over("cluster_id"))
     likeness = text_likeness(rows["place"], texts, settings.shingle)
     return drop_near(found, verdicts, settings, likeness).select(rows.columns)

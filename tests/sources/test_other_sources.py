@@ -59,8 +59,19 @@ def test_instruction_response_reads_named_columns():
     rules = {"instruction": "question", "response": "answer", "system": "s"}
     row = {"question": "Q", "answer": "A", "s": "Be brief."}
     assert one("instruction_response", rules, row) == Demonstration([SYSTEM, user("Q"), assistant("A")])
-    assert one("instruction_response", rules, {"question": "Q", "answer": "A"}).messages[0] == user("Q")
-    assert one("instruction_response", rules, {"question": "Q", "answer": 4}).reason == "wrong shape"
+    assert one("instruction_response", rules, row | {"s": None}).messages[0] == user("Q")
+    assert one("instruction_response", rules, row | {"answer": 4}).reason == "wrong shape"
+
+
+def test_instruction_response_needs_the_columns_that_its_rules_name():
+    rules = {"instruction": "question", "response": "answer", "system": "s"}
+    row = {"question": "Q", "answer": "A"}
+    assert one("instruction_response", rules, row) == Drop("wrong shape", detail="s: Field required")
+    assert one("instruction_response", rules | {"response": "x"}, row) == Drop(
+        "wrong shape", detail="x: Field required; s: Field required"
+    )
+    odd = one("instruction_response", rules, row | {"s": ["Be brief."]})
+    assert odd == Drop("wrong shape", detail="s: expected text or null")
 
 
 def test_messages_reads_its_column():

@@ -112,9 +112,11 @@ def test_scores_that_break_the_rules_are_named_with_their_values(change, reason,
 
 
 @pytest.mark.parametrize("missing", ["N/A", "", None, float("nan")])
-def test_a_missing_score_is_no_score_and_no_reason_to_drop(missing):
-    item = one("ultrafeedback_binarized", AGREE, BINARIZED | {"score_rejected": missing})
+def test_a_missing_score_is_a_reason_to_drop_only_where_scores_must_agree(missing):
+    row = BINARIZED | {"score_rejected": missing}
+    item = one("ultrafeedback_binarized", {"scores_must_agree": False}, row)
     assert (item.chosen_score, item.rejected_score) == (8.0, None)
+    assert one("ultrafeedback_binarized", AGREE, row) == Drop("missing score")
 
 
 def test_without_rules_on_scores_upstreams_order_stands():
@@ -146,6 +148,7 @@ ORCA = {
     "rejected": "b",
     "order": ["rejected", "chosen"],
     "rating": [7.0, 9.0],
+    "in_gsm8k_train": False,
 }
 ORCA_RULES = AGREE | {"min_chosen_score": None, "drop_gsm8k": True}
 
@@ -161,8 +164,18 @@ def test_distilabel_orca_finds_a_rating_by_its_answer():
     item = one("distilabel_orca", {**ORCA_RULES, "scores_must_agree": False}, row)
     assert (item.chosen_score, item.rejected_score) == (7.0, 9.0)
     unrated = ORCA | {"generations": ["a", "b"], "rating": [9.0, None]}
-    assert one("distilabel_orca", ORCA_RULES, unrated).chosen_score == 9.0
-    assert one("distilabel_orca", ORCA_RULES, ORCA | {"rating": [9.0, None]}).chosen_score is None
+    assert one("distilabel_orca", ORCA_RULES, unrated) == Drop("missing score")
+    any_order = ORCA_RULES | {"scores_must_agree": False}
+    assert one("distilabel_orca", any_order, unrated).chosen_score == 9.0
+    assert one("distilabel_orca", any_order, ORCA | {"rating": [9.0, None]}).chosen_score is None
+
+
+def test_distilabel_orca_needs_the_column_that_its_rule_reads():
+    row = {key: value for key, value in ORCA.items() if key != "in_gsm8k_train"}
+    assert one("distilabel_orca", ORCA_RULES, row) == Drop(
+        "wrong shape", detail="in_gsm8k_train: Field required"
+    )
+    assert isinstance(one("distilabel_orca", ORCA_RULES | {"drop_gsm8k": False}, row), Preference)
 
 
 def test_distilabel_orca_names_its_drops():
@@ -281,7 +294,7 @@ def test_helpsteer2_reads_earlier_turns_out_of_the_prompt():
     assert one("helpsteer2", {"min_strength": 1}, row).prompt == [user("Q"), assistant("A"), user("Q2")]
 
 
-TRL = AGREE | {"prompt": "explicit", "chosen_score": None, "rejected_score": None}
+TRL = {"prompt": "explicit", "chosen_score": None, "rejected_score": None, "scores_must_agree": False}
 
 
 @pytest.mark.parametrize(
@@ -304,11 +317,14 @@ def test_trl_pairs_gives_one_form_for_all(mode, row):
 
 
 def test_trl_pairs_reads_scores_from_named_columns():
-    rules = TRL | {"chosen_score": "up", "rejected_score": "down"}
+    rules = TRL | AGREE | {"chosen_score": "up", "rejected_score": "down"}
     row = {"prompt": "Q", "chosen": "good", "rejected": "bad", "up": "1.5", "down": 2}
     assert one("trl_pairs", rules, row) == Drop("rejected is rated higher", -0.5, 0.0)
     assert one("trl_pairs", rules | {"scores_must_agree": False}, row).chosen_score == 1.5
     assert one("trl_pairs", rules, row | {"up": [1]}).reason == "wrong shape"
+    assert one("trl_pairs", rules, row | {"up": None}) == Drop("missing score")
+    renamed = rules | {"chosen_score": "upp", "scores_must_agree": False}
+    assert one("trl_pairs", renamed, row) == Drop("wrong shape", detail="upp: Field required")
 
 
 def test_trl_pairs_names_what_does_not_fit_the_form():

@@ -123,6 +123,7 @@ def test_nectar_keeps_earlier_turns_and_names_its_drops():
     assert reasons(nectar(BEST, "Q")) == ["malformed transcript"]
     assert reasons(nectar(BEST, "\n\nHuman: Q")) == ["malformed transcript"]
     assert reasons(nectar(BEST, good_natured=False)) == ["not good-natured"]
+    assert nectar(BEST, good_natured=None) == [Drop("wrong shape", detail="good_natured: Field required")]
 
 
 HELPSTEER = ALL | {"attributes": ["helpfulness", "correctness"]}
@@ -219,6 +220,15 @@ def test_shp_gives_a_repeated_pair_no_second_place():
     assert chosen_texts(rows * 3, SHP) == kept
     found = outcomes("shp", SHP, *rows * 3)
     assert sum(isinstance(item, Preference) for [item] in found) == 6
+
+
+def test_shp_gives_a_pair_that_is_not_valid_no_place():
+    """The validity rules drop it later, under its own reason."""
+    rows = [post("P", n, 1, float(n)) for n in (3, 4)]
+    blank, same = ({"human_ref_A": text, "human_ref_B": other} for text, other in ((" \n", "b"), ("x", "x")))
+    invalid = [post("P", n, 1, float(n)) | change for n in range(5, 30) for change in (blank, same)]
+    assert chosen_texts(rows + invalid, SHP) == {"P a 3", "P a 4", " \n", "x"}
+    assert not [item for [item] in outcomes("shp", SHP, *rows, *invalid) if isinstance(item, Drop)]
 
 
 @pytest.mark.parametrize("adapter", ["shp", "helpsteer"])

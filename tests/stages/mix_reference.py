@@ -24,18 +24,30 @@ def near(one: str, two: str, threshold: float) -> bool:
 
 
 def components(texts: dict[str, str], threshold: float) -> dict[str, str]:
-    """The lowest id of each id's connected component."""
-    root = {key: key for key in texts}
+    """The lowest id of each id's connected component of near texts."""
+    return connected(texts, lambda one, two: near(texts[one], texts[two], threshold))
+
+
+def connected(ids: Iterable[str], related: Callable[[str, str], bool]) -> dict[str, str]:
+    root = {key: key for key in ids}
 
     def find(key: str) -> str:
         return key if root[key] == key else find(root[key])
 
-    for one in texts:
-        for two in texts:
-            if near(texts[one], texts[two], threshold):
+    for one in root:
+        for two in root:
+            if related(one, two):
                 low, high = sorted((find(one), find(two)))
                 root[high] = low
-    return {key: find(key) for key in texts}
+    return {key: find(key) for key in root}
+
+
+def opening(messages: list[dict]) -> list[dict]:
+    """The messages by which the user has said 32 characters."""
+    for end in range(1, len(messages)):
+        if sum(len(one["content"]) for one in messages[:end] if one["role"] == "user") >= 32:
+            return messages[:end]
+    return messages
 
 
 def text(messages: list[dict]) -> str:
@@ -59,15 +71,16 @@ class Reference:
         self.fate: dict[int, tuple[str, int | None]] = {}
         for step in (self.margins, self.too_long, self.repeats, self.cluster, self.conflicts, self.near):
             step()
-        seed = ("cap", recipe.split.seed)
         if recipe.max_pairs_per_prompt is not None:
-            self.cap("over the prompt's cap", "prompt_id", lambda _: recipe.max_pairs_per_prompt, seed)
+            seed = ("prompt cap", recipe.split.seed)
+            self.cap("over the prompt's cap", "cluster", lambda _: recipe.max_pairs_per_prompt, seed)
+        seed = ("cap", recipe.split.seed)
         caps = {source.name: source.cap for source in recipe.sources}
         self.cap("over the source's cap", "source", lambda name: caps[name], seed)
         self.weigh(seed)
         for row in self.left:
-            cluster = pl.Series([int(row["cluster"], 16)], dtype=pl.UInt64)
-            self.fate[row["row"]] = ("test" if in_test(cluster, recipe.split)[0] else "train", None)
+            family = pl.Series([int(row["family"], 16)], dtype=pl.UInt64)
+            self.fate[row["row"]] = ("test" if in_test(family, recipe.split)[0] else "train", None)
 
     def drop(
         self, reason: str, bad: Callable[[Row], object], other: Callable[[Row], Row] | None = None
@@ -113,10 +126,20 @@ class Reference:
 
     def cluster(self) -> None:
         threshold = self.recipe.near_dedup.threshold if self.recipe.near_dedup else 2.0
-        prompts = components({row["prompt_id"]: text(row["prompt"]) for row in self.left}, threshold)
+        asked = {row["prompt_id"]: row["prompt"] for row in self.left}
+        whole = components({key: text(messages) for key, messages in asked.items()}, threshold)
+        turn = {key: messages[-1]["content"] for key, messages in asked.items()}
+
+        def kin(one: str, two: str) -> bool:
+            return whole[one] == whole[two] or opening(asked[one]) == opening(asked[two])
+
+        def same(one: str, two: str) -> bool:
+            return whole[one] == whole[two] and near(turn[one], turn[two], threshold)
+
+        family, prompts = connected(asked, kin), connected(asked, same)
         answers: dict[str, dict[str, str]] = defaultdict(dict)
         for row in self.left:
-            row["cluster"] = prompts[row["prompt_id"]]
+            row["cluster"], row["family"] = prompts[row["prompt_id"]], family[row["prompt_id"]]
             for side in ("chosen", "rejected"):
                 answers[row["cluster"]][row[f"{side}_id"]] = text(row[side])
         found = {cluster: components(texts, threshold) for cluster, texts in answers.items()}

@@ -17,14 +17,19 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+def system(text: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": text}]
+
+
 def assistant(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
 def preference(
-    row: int, prompt: str, chosen: str, rejected: str, source: str = "a", scores=(None, None)
+    row: int, prompt: str | list, chosen: str, rejected: str, source: str = "a", scores=(None, None)
 ) -> dict:
-    messages = user(prompt), assistant(chosen), assistant(rejected)
+    asked = user(prompt) if isinstance(prompt, str) else prompt
+    messages = asked, assistant(chosen), assistant(rejected)
     return {
         "source": source,
         "file": "f.jsonl",

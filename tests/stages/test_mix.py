@@ -17,7 +17,16 @@ from pipeline.errors import UserError
 from pipeline.params import parse
 from pipeline.schemas import BENCHMARKS, LEDGER, MIX, PREFERENCES
 from pipeline.stages.mix import MixParams, main, mix
-from tests.stages.preference_rows import BENCHMARK_SEARCH, benchmark, inputs, preference, preferences
+from tests.stages.preference_rows import (
+    BENCHMARK_SEARCH,
+    assistant,
+    benchmark,
+    inputs,
+    preference,
+    preferences,
+    system,
+    user,
+)
 
 FOX = "Why does the quick brown fox jump over the lazy dog in the morning every single day?"
 ITEM = "Name the largest moon of the planet Saturn"
@@ -237,6 +246,46 @@ def test_caps_keep_the_same_pairs_when_others_are_added():
     ]
 
 
+def test_a_source_cap_takes_prompts_of_one_and_of_many_pairs_alike_after_the_prompt_cap():
+    owners = [prompt for prompt in range(400) for _ in range(1 if prompt % 2 else 6)]
+    rows = [preference(i, f"Q{prompt} q{prompt}", f"yes {i}", "no") for i, prompt in enumerate(owners)]
+    train = mixed(*rows, sources=[source("a", cap=100)], max_pairs_per_prompt=1)[0]
+    single = sum(owners[row] % 2 for row in train["row"])
+    assert 30 <= single <= 70  # Ranked by one hash, about 15 would be left.
+
+
+def test_the_prompt_cap_counts_the_spellings_of_a_prompt_together_and_without_near_dedup_apart():
+    prompts = [FOX, FOX.upper(), FOX + "!!"]
+    rows = [preference(i, prompts[i % 3], f"good answer{i}", f"bad{i} answer") for i in range(6)]
+    assert mixed(*rows, max_pairs_per_prompt=2)[0].height == 2
+    assert mixed(*rows, max_pairs_per_prompt=1, near_dedup=None)[0].height == 3
+
+
+LONG = " ".join(f"word{i}" for i in range(30))
+
+
+def test_questions_under_one_long_system_prompt_are_other_prompts_in_one_family():
+    questions = ["Name a colour please", "Why is it so cold", "why is it so cold?!"]
+    rows = [preference(i, system(LONG) + user(asked), "yes", "no") for i, asked in enumerate(questions)]
+    train, drops = mixed(*rows, max_pairs_per_prompt=1)
+    assert drops.select("row", "reason").rows() == [(2, "near-duplicate")]
+    assert train["cluster_id"].n_unique() == 1
+    swapped = preference(5, system(LONG) + user(questions[0]), "no", "yes")
+    assert dropped(rows[1], swapped) == {}
+
+
+def test_continuations_of_a_conversation_are_one_family_and_those_of_a_greeting_are_not():
+    answers = [" ".join(f"{name}{i}" for i in range(30)) for name in "pqr"]
+    for first, found in ((FOX, 1), ("Hi", 4)):
+        prompts = [user(first), *(user(first) + assistant(one) + user(f"And {one}?") for one in answers)]
+        for some in (prompts, prompts[1:]):  # With the beginning as a prompt of its own, and without.
+            rows = [preference(i, prompt, f"yes {i}", f"no {i}") for i, prompt in enumerate(some)]
+            for near_dedup in (section()["near_dedup"], None):
+                train = mixed(*rows, near_dedup=near_dedup)[0]
+                assert train.height == len(some)
+                assert train["cluster_id"].n_unique() == min(found, len(some))
+
+
 def weighted_rows(a: int, b: int, c: int) -> list[dict]:
     names = "a" * a + "b" * b + "c" * c
     return [
@@ -262,6 +311,14 @@ def test_a_weighted_source_without_pairs_left_is_told_instead_of_an_empty_mix():
     sources = [source("a", weight=1.0), source("b", weight=1.0, min_margin=2.0)]
     with pytest.raises(UserError, match=r"every source with a weight, found \{'a': 5, 'b': 0\}"):
         mixed(*rows, sources=sources)
+
+
+@pytest.mark.parametrize(("weight", "told"), [(0.01, "'a': 0, 'b': 20"), (30.0, "'a': 5, 'b': 0")])
+def test_weights_too_far_apart_are_told_as_such(weight, told):
+    with pytest.raises(
+        UserError, match=rf"expected weights that leave pairs of every source.*{told}.*nearer"
+    ):
+        mixed(*weighted_rows(a=5, b=20, c=0), sources=[source("a", weight=weight), source("b", weight=1.0)])
 
 
 def test_a_weight_alone_has_nothing_to_be_relative_to():

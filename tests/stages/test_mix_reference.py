@@ -14,7 +14,15 @@ from pipeline.params import parse
 from pipeline.schemas import BENCHMARKS, LEDGER, MIX
 from pipeline.stages.mix import MixParams, mix
 from tests.stages.mix_reference import Reference
-from tests.stages.preference_rows import BENCHMARK_SEARCH, inputs, preference, preferences
+from tests.stages.preference_rows import (
+    BENCHMARK_SEARCH,
+    assistant,
+    inputs,
+    preference,
+    preferences,
+    system,
+    user,
+)
 
 
 def sentence(topic: str) -> str:
@@ -32,6 +40,16 @@ def variants(topic: str) -> list[str]:
 
 
 PROMPTS = [text for topic in "abcdefghijklmn" for text in variants(topic)]
+CONVERSATIONS = [
+    *(system(sentence("s")) + user(last) for last in ("say one", "say two", "SAY two!")),
+    *(user("Hi") + assistant("Yes?") + user(last) for last in ("say one", "who are you")),
+    *(
+        user(text) + assistant(sentence(answer)) + user(last)
+        for text in variants("a")[:2]
+        for answer in "kl"
+        for last in ("why", "how come")
+    ),
+]
 ANSWERS = [text for topic in "xyz" for text in variants(topic)]
 
 
@@ -40,14 +58,14 @@ def drawn_pairs(chooser: Random) -> list[dict]:
     pairs: list[dict] = []
     while len(pairs) < 60:
         chosen, rejected = chooser.choice(ANSWERS), chooser.choice(ANSWERS)
-        crowded = PROMPTS[: chooser.choice([8, len(PROMPTS)])]
+        prompts = chooser.choice([PROMPTS, PROMPTS[:8], CONVERSATIONS])
         if chosen != rejected:
             scores = (
                 (None, None) if chooser.random() < 0.1 else (chooser.randint(1, 5), chooser.randint(1, 3))
             )
             source = chooser.choice("abc")
             pairs.append(
-                preference(len(pairs), chooser.choice(crowded), chosen, rejected, source, scores=scores)
+                preference(len(pairs), chooser.choice(prompts), chosen, rejected, source, scores=scores)
             )
     return pairs
 
@@ -111,4 +129,4 @@ def test_every_pair_has_the_fate_that_the_plain_rules_give_it(chooser, drawn):
         return
     expected = Reference(rows, recipe)
     assert found[0] == expected.fate
-    assert found[1] == {row["row"]: row["cluster"] for row in expected.left}
+    assert found[1] == {row["row"]: row["family"] for row in expected.left}

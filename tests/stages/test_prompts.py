@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.ids import prompt_id
 from pipeline.params import parse
 from pipeline.schemas import LEDGER, PREFERENCES, PROMPTS, SLICE
-from pipeline.stages.prompts import PromptsParams, deal_slices, main, slice_names
+from pipeline.stages.prompts import PromptsParams, deal_slices, find_prompts, main, slice_names
 from tests.stages.preference_rows import (
     BENCHMARK_SEARCH,
     assistant,
@@ -23,6 +23,7 @@ from tests.stages.preference_rows import (
     inputs,
     preference,
     preferences,
+    system,
     user,
 )
 
@@ -126,6 +127,46 @@ def test_the_reasons_of_single_prompts():
         (104, "exact duplicate", None, None),
     ]
     assert "more than one turn" not in set(slices_and_drops(questions(0, 60) + special)[1]["reason"])
+
+
+LONG = " ".join(f"word{i}" for i in range(30))
+
+
+def test_questions_under_one_long_system_prompt_all_stay_in_one_slice_and_near_ones_are_one():
+    asked = ["Name a colour please", "Why is it so cold", "Who are you really", "why is it so cold?!"]
+    prompts = [row(100 + i, system(LONG) + user(one)) for i, one in enumerate(asked)]
+    slices, drops = slices_and_drops(questions(0, 40) + prompts, max_characters=None)
+    assert set(drops["reason"]) == {"near-duplicate"}
+    assert set(drops["row"]) < {101, 103}
+    assert shared_home(slices, prompts, 3)
+
+
+def test_continuations_of_a_conversation_share_its_slice():
+    first = "Why does the quick brown fox jump over the lazy dog?"
+    prompts = [row(100, first)]
+    for i in range(8):
+        answer = assistant(" ".join(f"answer{i}x{k}" for k in range(20)))
+        prompts.append(row(101 + i, user(first) + answer + user(f"And more{i}?")))
+    for changes in ({}, {"near_dedup": None}):
+        slices, drops = slices_and_drops(questions(0, 40) + prompts, max_characters=None, **changes)
+        assert drops.is_empty()
+        assert shared_home(slices, prompts, 9)
+
+
+def shared_home(slices: dict[str, pl.DataFrame], prompts: list[dict], count: int) -> bool:
+    """Whether `count` of the prompts stayed, all in one slice and one cluster."""
+    ids = {one["prompt_id"] for one in prompts}
+    homes = [part.filter(pl.col("prompt_id").is_in(ids)) for part in slices.values()]
+    found = [home for home in homes if home.height]
+    return len(found) == 1 and found[0].height == count and found[0]["cluster_id"].n_unique() == 1
+
+
+def test_a_source_with_tables_of_two_kinds_names_both_folders(tmp_path):
+    tables.write(PROMPTS, frame(questions(0, 1)), tmp_path / "prompts/a/prompts.parquet")
+    pairs = preferences(preference(0, "q", "y", "n"))
+    tables.write(PREFERENCES, pairs, tmp_path / "preferences/a/preferences.parquet")
+    with pytest.raises(UserError, match=r"prompts/a and .*preferences/a; .*remove the folder"):
+        find_prompts(tmp_path / "preferences", tmp_path / "prompts", "a")
 
 
 def test_an_empty_slice_is_a_mistake_with_the_counts():

@@ -86,7 +86,7 @@ def test_baselines_are_shown_for_both_sides_and_beside_their_gate(figures, page)
     # Test: the longer answer wins once in two; in train gpt beats llama two to one, in test one to one.
     accuracy = {name: one["mean"] for name, one in figures["mixes"]["main"]["baselines"]["test"].items()}
     assert (accuracy["longer wins"], accuracy["source decides"]) == (0.5, 0.5)
-    rows = grid(page, "Content-blind baselines, gate 75%")
+    rows = grid(page, "Content-blind baselines, gate 75.0%")
     assert {row[0] for row in rows} == set(accuracy)
     assert {row[1] for row in rows} == {"passes"}
     longer = rows[0]

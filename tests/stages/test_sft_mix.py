@@ -14,7 +14,7 @@ from pipeline.ids import content_id
 from pipeline.params import parse
 from pipeline.schemas import DEMONSTRATIONS, LEDGER, SFT_MIX
 from pipeline.stages.sft_mix import SftMixParams, main, mix
-from tests.stages.preference_rows import BENCHMARK_SEARCH, assistant, benchmark, inputs, user
+from tests.stages.preference_rows import BENCHMARK_SEARCH, assistant, benchmark, inputs, system, user
 
 ITEM = "Name the largest moon of the planet Saturn"
 
@@ -68,6 +68,16 @@ def test_each_reason_once_and_the_earlier_source_stays():
         (3, "too long", 202.0, 200.0),
         (4, "benchmark contamination", 1.0, 0.8),
     ]
+
+
+def test_demonstrations_under_one_long_system_prompt_are_one_only_where_the_question_is_near():
+    asked = ["Name a colour please", "Why is it so cold", "why is it so cold?!"]
+    rows = [row(i, one, "Yes.") for i, one in enumerate(asked)]
+    for one in rows:
+        one["messages"] = system(" ".join(f"word{i}" for i in range(30))) + one["messages"]
+    kept, drops = mixed_rows(*rows, max_characters=None)
+    assert kept["row"].to_list() == [0, 1]
+    assert drops.select("row", "reason", "value").rows() == [(2, "near-duplicate", 1.0)]
 
 
 def test_a_cap_takes_the_lowest_hashes_whatever_the_order():

@@ -41,7 +41,7 @@ def source(**change: Any) -> Source:
         "files": [{"path": "f.jsonl", "sha256": None}],
         "licence": "MIT",
         "redistributable": True,
-        "rules": RULES | {"scores_must_agree": True},
+        "rules": RULES | {"scores_must_agree": False},
         "max_bad_fraction": 0.5,
     }
     return parse("sources.mine", Source, section | change)
@@ -122,6 +122,10 @@ def test_a_source_that_keeps_nothing_stops_and_says_why(tmp_path):
         ({"adapter": "nonsense"}, "hh_rlhf"),
         ({"adapter": "../stages/fetch"}, "hh_rlhf"),
         ({"rules": RULES}, "sources.mine.rules.scores_must_agree is missing"),
+        (
+            {"files": [{"path": path, "sha256": None} for path in ("f.jsonl", "./f.jsonl")]},
+            r"sources\.mine\.files: .*each path once, found 'f\.jsonl' again",
+        ),
         (
             {"rules": {**RULES, "scores_must_agree": "yes"}},
             "sources.mine.rules.scores_must_agree",
