@@ -53,6 +53,8 @@ TABLE_5 = {name: goal(name) for name in NAMES}
 RULES: dict[str, dict[str, Any]] = {
     "ultrainteract": {"tasks": ["Coding", "Math_CoT", "Math_PoT"]},
     "distilabel_orca": {"min_chosen_score": 8.0, "drop_gsm8k": True},
+    "argilla_math": {"scores_must_agree": True},
+    "capybara_preferences": {"scores_must_agree": True},
 }
 
 

@@ -21,6 +21,8 @@ from pipeline.stages.mix import MixParams
 PAPER = Path("recipes/paper.yaml")
 MIX = "mix2"
 RAW = Path("data/raw")
+#: More than the paper's recipe takes: a hundredth of the families of a small input may be none.
+TEST_FRACTION = 0.05
 
 
 def prepare(project: Path, fraction: float) -> int:
@@ -50,7 +52,10 @@ def recipe(files: dict[str, list[str]], present: dict[str, Path]) -> dict[str, A
     sources = {name: preference_source(paper["sources"][name], files[name], name) for name in TABLE_5}
     sources |= {name: benchmark_source(name, path) for name, path in present.items()}
     mix = paper["mixes"][MIX]
-    mix = mix | {"decontaminate": mix["decontaminate"] | {"benchmarks": list(present)}}
+    mix = mix | {
+        "decontaminate": mix["decontaminate"] | {"benchmarks": list(present)},
+        "split": mix["split"] | {"test_fraction": TEST_FRACTION},
+    }
     for name, source in sources.items():
         parse(f"sources.{name}", Source, source)
     parse(f"mixes.{MIX}", MixParams, mix)
