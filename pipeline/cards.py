@@ -63,7 +63,7 @@ COLUMNS = {
     "chosen_by": "who wrote the chosen answer, where that is known",
     "rejected_by": "who wrote the rejected answer, where that is known",
     "judge": "what gave the scores",
-    "cluster_id": "near copies of a prompt and longer forms of its conversation share it; no split parts them",
+    "cluster_id": "near copies of a prompt and longer forms of its conversation share it; no split parts it",
 }
 
 
