@@ -24,7 +24,7 @@ import datasets
 import polars as pl
 
 from benchmarks.measure import Result, flags, medians, tell
-from pipeline.portions import THREADS, Portion, RowMapper, in_turn
+from pipeline.portions import CHUNK_ITEMS, THREADS, Portion, RowMapper, in_turn
 from pipeline.raw import RawRow
 from pipeline.source_params import Source
 from pipeline.sources import hh_rlhf
@@ -32,8 +32,6 @@ from pipeline.stages.standardize import standardize
 
 ROWS = 40_000
 FILE = "train.jsonl.gz"
-#: Rows in a slice: about as many as the stage reads at once.
-SLICE_ROWS = 4_000
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 #: Measured in helpful-base, -online and -rejection-sampled (4,996 rows): the number of exchanges in a row,
@@ -179,7 +177,7 @@ def peer_whole(folder: Path) -> None:
 def ours(texts: pl.DataFrame) -> list[Portion]:
     """The portions of loaded rows, `row` and the two texts."""
     mapper = RowMapper("input", "preferences", hh_rlhf, hh_rlhf.Rules())
-    return list(in_turn(partial(portion, mapper), texts.iter_slices(SLICE_ROWS), THREADS))
+    return list(in_turn(partial(portion, mapper), texts.iter_slices(CHUNK_ITEMS), THREADS))
 
 
 def portion(mapper: RowMapper, texts: pl.DataFrame) -> Portion:
