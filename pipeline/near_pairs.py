@@ -26,7 +26,6 @@ SIDES = {side: content(pl.col(side)) for side in ("prompt", "chosen", "rejected"
 SWAPPED = {"prompt": "prompt", "chosen": "rejected", "rejected": "chosen"}
 SAME = {side: side for side in SIDES}
 GROUP = ["cluster_id", "chosen_cluster", "rejected_cluster"]
-SWAPPED_GROUP = ["cluster_id", "rejected_cluster", "chosen_cluster"]
 
 
 @dataclass(frozen=True)

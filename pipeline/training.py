@@ -7,7 +7,7 @@ gradients, apart from rounding.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,6 @@ DpoLossName = Literal[
     "discopop",
     "sft",
 ]
-DPO_LOSSES: tuple[str, ...] = get_args(DpoLossName)
 
 
 class TrainingParams(Params):
