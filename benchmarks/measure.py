@@ -43,7 +43,9 @@ class Result:
     precision: float | None = None
     """Of what was found, the part that the labelled set says is right."""
     classes: dict[str, dict[str, Any]] | None = None
-    """Counts per class of the labelled set."""
+    """Counts per class of the labelled set, or per scenario."""
+    extra_cells: dict[str, int] | None = None
+    """Per scenario, the answers that engines gave although they were stored or not asked for."""
 
 
 def flags(description: str, *, rows: int) -> argparse.ArgumentParser:
@@ -72,7 +74,7 @@ def medians(repeats: int, *sides: Callable[[], Any]) -> list[float]:
 def tell(result: Result) -> None:
     """Write the JSON line."""
     told = asdict(result)
-    for key in ("recall", "precision", "classes"):
+    for key in ("recall", "precision", "classes", "extra_cells"):
         if told[key] is None:
             del told[key]
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}

@@ -3,6 +3,9 @@
     pairmill publish mixes/<name> --repo org/name      also iterations/<t>, release
     pairmill sources [ADAPTER ...] [--json]            what can be read, under which licence, by which rule
     pairmill doctor                                    is this checkout fit to run?
+    pairmill plan [STAGE ...] [--all] [--json]         what would run, which rows it computes, how long
+    pairmill store stats [--json]                      the row store: what it holds, and who asks it
+    pairmill store gc [--dry-run]                      remove the rows that no recipe asks
     pairmill costs                                     wall time and peak memory of each stage that ran here
 
 Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
@@ -16,6 +19,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline import edge
 from pipeline import sources as adapters
@@ -58,9 +62,46 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("doctor", help="check params, pipeline, disk and base model")
     command.set_defaults(run=doctor)
 
+    command = commands.add_parser(
+        "plan", help="which stages would run, how many rows each would compute, and how long that takes"
+    )
+    command.add_argument("targets", nargs="*", metavar="STAGE", help="as for dvc repro; default: every stage")
+    command.add_argument("--all", action="store_true", help="list stages that are up to date, too")
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=plan_repro)
+
+    add_store(commands)
+
     command = commands.add_parser("costs", help="wall time and peak memory of each stage, as last run here")
     command.set_defaults(run=costs)
     return root
+
+
+def add_store(commands: Any) -> None:
+    """The command line of `store`."""
+    group = commands.add_parser(
+        "store", help="the row store: what it holds, and removal of what is not asked"
+    )
+    orders = group.add_subparsers(required=True, metavar="ORDER")
+
+    command = orders.add_parser("stats", help="each set of cells: what computes it, who asks it, its size")
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(run=store_stats)
+
+    command = orders.add_parser("gc", help="remove the rows that no stage of the recipe asks")
+    command.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    command.add_argument(
+        "--older-than", type=float, default=1.0, metavar="DAYS", help="younger rows stay (default: 1)"
+    )
+    command.add_argument(
+        "--recipe", type=Path, action="append", default=[], metavar="FILE", help="a recipe beside params.yaml"
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="where it cannot be told what a stage asks, keep all that it might",
+    )
+    command.set_defaults(run=store_gc)
 
 
 def publish(words: argparse.Namespace) -> int:
@@ -111,6 +152,41 @@ def doctor(_: argparse.Namespace) -> int:
         good &= finding.good
         say(f"{'ok ' if finding.good else 'BAD'} {finding.name}: {finding.message}")
     return 0 if good else 1
+
+
+def plan_repro(words: argparse.Namespace) -> int:
+    """What `dvc repro` would do."""
+    from pipeline.commands import plan, store
+
+    entries, place = plan.made(words.targets), store.whereabouts()
+    if words.json:
+        say(json.dumps(plan.record(entries, place), indent=1))
+        return 0
+    if rows := plan.table(entries, every=words.all):
+        say(*aligned(rows), "")
+    say(*plan.summary(entries), store.described(place))
+    return 0
+
+
+def store_stats(words: argparse.Namespace) -> int:
+    """What the row store holds, set by set."""
+    from pipeline.commands import store
+
+    sets, found = store.listing()
+    if words.json:
+        say(json.dumps(store.record(sets, found), indent=1))
+        return 0
+    say(*aligned(store.table(sets, found)), "", *store.summary(sets, found))
+    return 0
+
+
+def store_gc(words: argparse.Namespace) -> int:
+    """Remove what no recipe reaches."""
+    from pipeline.commands import store
+
+    removed = store.collect(words.recipe, days=words.older_than, dry_run=words.dry_run, force=words.force)
+    say(*store.report(removed, dry_run=words.dry_run))
+    return 0
 
 
 def costs(_: argparse.Namespace) -> int:

@@ -12,10 +12,10 @@ from itertools import chain
 
 import numpy as np
 
-from pipeline.chat import GUARD, Chat, Messages
+from pipeline.chat import Chat, Messages
 from pipeline.packing import NO_LOSS
 from pipeline.pieces import offsets
-from pipeline.tokenizing import batches, encode, threads
+from pipeline.tokenizing import batches, encoded, threads
 
 
 def documents(conversations: Sequence[Messages], chat: Chat) -> tuple[np.ndarray, np.ndarray]:
@@ -46,16 +46,6 @@ def marked(openings: Sequence[str], answers: Sequence[str], chat: Chat) -> tuple
     silent = np.repeat(np.arange(len(parts)) % 2 == 0, sizes)
     np.invert(tokens, out=tokens, where=silent)
     return tokens, sizes.reshape(-1, 2).sum(axis=1)
-
-
-def encoded(texts: Sequence[str], chat: Chat, *, plain: bool) -> list[list[int]]:
-    """`Chat.encode` of each text, or `Chat.encode_plain`."""
-    one = chat.encode_plain if plain else chat.encode
-    backend = getattr(chat.tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return [one(text) for text in texts]
-    found = iter(encode(backend, [text for text in texts if plain or GUARD not in text], plain=plain))
-    return [next(found) if plain or GUARD not in text else one(text) for text in texts]
 
 
 def unmarked(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ and worker counts. Seeds come from ids, so that adding a row does not change ano
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 CHUNK = 1 << 20
@@ -71,9 +71,9 @@ def digest_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def digest_folder(folder: Path) -> str:
+def digest_folder(folder: Path, file_digest: Callable[[Path], str] = digest_file) -> str:
     """sha256 over the relative names and bytes of all files below `folder`, as 64 hex digits."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{digest_file(path)}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()

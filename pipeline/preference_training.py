@@ -13,9 +13,18 @@ from pipeline.rendering import Overflow, preference_ids
 def training_rows(
     stage: str, pairs: pl.DataFrame, model: Path, folder: Path, *, max_length: int, overflow: Overflow
 ) -> pl.DataFrame:
-    """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit.
+    """The token rows of `fitting`; the ledger of the rest is written to `folder`."""
+    tokens, ledger = fitting(stage, pairs, model, max_length=max_length, overflow=overflow)
+    ledger.close(pairs.height, tokens.height, folder)
+    return tokens
 
-    The rest, by reason, is in `folder`/ledger.parquet. UserError where nothing fits.
+
+def fitting(
+    stage: str, pairs: pl.DataFrame, model: Path, *, max_length: int, overflow: Overflow
+) -> tuple[pl.DataFrame, Ledger]:
+    """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit, and the ledger of the rest.
+
+    UserError where nothing fits.
     """
     tokens, dropped = preference_ids(pairs, Chat.load(model), max_length=max_length, overflow=overflow)
     if tokens.is_empty():
@@ -25,8 +34,7 @@ def training_rows(
         )
     ledger = Ledger(stage, "pairs")
     ledger.drop(dropped, id_column="pair_id")
-    ledger.close(pairs.height, tokens.height, folder)
-    return tokens
+    return tokens, ledger
 
 
 def demand_gate(passed: Path) -> None:

@@ -160,6 +160,7 @@ CANDIDATES = Table(
         "candidate_id": pl.String,
         "prompt_id": pl.String,
         "prompt": MESSAGES,
+        "policy": pl.String,  # who answered: a folder below models/
         "sample": pl.Int64,
         "temperature": pl.Float64,
         "response": pl.String,

@@ -1,114 +1,164 @@
 """The content-addressed row store: what has been computed once is never computed again.
 
-It lives outside DVC outs (`<state>/store/<kind>/`), because DVC deletes outs before a run. A key is
-the digest of what computes (weights, tokenizer, settings) and of what is asked (row content,
-sample index); the value is JSON. Shards are immutable Parquet files, written whole and renamed, so
-a reader sees only complete ones and any number of writers may append. A shard is named after the
-digest of its rows, so damage is seen. Two writers of one key are harmless: the first in shard-name
-order is the truth for every reader, the writers included.
+It lives outside DVC outs, because DVC deletes outs before a run: in a folder, or below any fsspec
+URL. Each set of cells (pipeline/cells.py) has a folder of immutable Parquet shards (pipeline/shards.py).
+A shard's name is the time at which it was written and the digest of its bytes: it is written whole or not
+at all, damage is seen, and of two values for one key every reader takes the one that was there first. Any
+number of writers on any number of machines may append; none waits for another.
+
+A look-up reads the ends of shards, where keys are, and proves no more than them; whoever asks for values
+gets those of shards whose every byte was proven.
 """
 
-import contextlib
-import json
 import logging
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 
-from pipeline.ids import content_id
+from pipeline import shards
+from pipeline.cells import Cells
+from pipeline.storage import Storage
 
 log = logging.getLogger(__name__)
 
-SCHEMA = pl.Schema({"key": pl.String, "value": pl.String})
+READERS = 16
+"""Shards read at once: what hides the latency of an object store, and costs nothing on a disk."""
+LISTINGS = 5
+"""How often a folder is listed because a shard was gone when it was read."""
 
-#: Computes the rows at the given indices, and yields each index with its value as soon as it has it.
-Compute = Callable[[Sequence[int]], Iterable[tuple[int, Any]]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class RowStore:
-    """Values by key, in shards below one folder."""
+    """Values by key, for many sets of cells, below one folder or URL. UserError: it cannot be used."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, url: str | Path) -> None:
+        self.storage = Storage(url)
+        self.url = self.storage.url
 
-    def shards(self) -> Iterator[tuple[Path, pl.DataFrame]]:
-        """Every readable shard, by name; a damaged one is set aside, so that its rows are computed again."""
-        for path in sorted(self.folder.glob("*.parquet")):
-            try:
-                frame = pl.read_parquet(path)
-                right = frame.schema == SCHEMA and shard_name(frame) == path.stem
-                reason = None if right else "not what was written"
-            except FileNotFoundError:
-                continue  # another reader has set it aside meanwhile
-            except pl.exceptions.PolarsError as error:
-                frame, reason = pl.DataFrame(schema=SCHEMA), str(error)
-            if reason is None:
-                yield path, frame
-                continue
-            log.warning("%s is damaged (%s): set aside, its rows will be computed again", path, reason)
-            with contextlib.suppress(FileNotFoundError):
-                path.rename(path.with_suffix(".damaged"))
+    def missing(self, cells: Cells, keys: pl.Series) -> pl.Series:
+        """Those of `keys` that have no value yet; distinct, in order of their first appearance."""
+        stored = stacked(self.index(cells.name))
+        return distinct(keys).join(stored, on="key", how="anti", maintain_order="left")["key"]
 
-    def get(self, keys: Sequence[str]) -> dict[str, Any]:
-        """The stored values of those `keys` that are there."""
-        wanted = pl.DataFrame({"key": list(dict.fromkeys(keys))}, schema={"key": pl.String})
-        found: dict[str, Any] = {}
-        for _, shard in self.shards():
-            for key, value in shard.join(wanted, on="key", how="semi").iter_rows():
-                found.setdefault(key, json.loads(value))
-        return found
+    def values(self, cells: Cells, keys: pl.Series) -> pl.DataFrame:
+        """key and value of those distinct `keys` that are stored, in order of their first appearance."""
+        asked = left = distinct(keys)
+        found = pl.DataFrame(schema=cells.schema)
+        while places := self.places(cells, left):
+            parts = parallel(partial(self.rows, cells), places)
+            found = pl.concat([found, *(part for part in parts if part is not None)])
+            if all(part is not None for part in parts):
+                break
+            # What stood in a shard that was damaged or removed may stand in another one, too.
+            left = asked.join(found, on="key", how="anti", maintain_order="left")
+        return asked.join(found, on="key", how="inner", maintain_order="left")
 
-    def append(self, values: Mapping[str, Any]) -> None:
-        """Write one shard, atomically; its name is its content's digest, so writing it twice is one shard."""
-        if not values:
+    def append(self, cells: Cells, rows: pl.DataFrame) -> None:
+        """Write one shard of `rows` (key and value columns) atomically."""
+        if rows.is_empty():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        texts = [json.dumps(value, ensure_ascii=False) for value in values.values()]
-        frame = pl.DataFrame({"key": list(values), "value": texts}, schema=SCHEMA).sort("key")
-        name = shard_name(frame)
-        partial = self.folder / f".{name}.{uuid.uuid4().hex}.partial"
-        frame.write_parquet(partial)
-        partial.replace(self.folder / f"{name}.parquet")
+        content = shards.encoded(rows, cells.schema)
+        present = self.describe(cells)
+        # No shard gets a name before one that can be seen, though this machine's clock be slow:
+        # what was read from the store once must stay the first value of its key.
+        newest = max(map(shards.written, present), default=0)
+        self.storage.write(f"{cells.name}/{shards.name(max(time.time_ns(), newest + 1), content)}", content)
+
+    def describe(self, cells: Cells) -> dict[str, int]:
+        """Have what the set is beside its shards; gives the files of the set. Done before anything is
+        computed, it shows that a new set can be written."""
+        files, path = self.storage.files(cells.name), f"{cells.name}/identity.json"
+        if path not in files:
+            self.storage.write(path, cells.description.encode())
+        return files
+
+    def index(self, name: str) -> dict[str, pl.Series]:
+        """The keys of every shard of a set (`Cells.name`) by its path, the oldest first; damaged ones are
+        set aside."""
+        known: dict[str, pl.Series | None] = {}
+        sizes: dict[str, int] = {}
+        for _ in range(LISTINGS):
+            files = self.storage.files(name).items()
+            sizes = {path: size for path, size in files if path.endswith(shards.SUFFIX)}
+            new = [path for path in sizes if known.get(path) is None]
+            known |= zip(new, parallel(self.keys, [(path, sizes[path]) for path in new]), strict=True)
+            if all(known[path] is not None for path in new):
+                break  # or else a shard was removed, or rewritten under another name
+        return {path: found for path in sizes if (found := known[path]) is not None}
+
+    def places(self, cells: Cells, keys: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+        """The shards that have some of `keys` first, each with those of them that it has first."""
+        if keys.is_empty():
+            return []
+        index = self.index(cells.name)
+        stored = stacked(index).join(keys, on="key", how="semi", maintain_order="left")
+        return list(by_shard(index, stored.unique("key", keep="first", maintain_order=True)).items())
+
+    def keys(self, shard: tuple[str, int]) -> pl.Series | None:
+        """The keys of a shard of a path and size; None where it is gone, or damaged and set aside."""
+        path, size = shard
+        tail = self.storage.read(path, max(0, size - shards.TAIL_BYTES))
+        if tail is None:
+            return None
+        try:
+            return shards.keys(tail, size)
+        except (shards.Damaged, MemoryError):  # broken bytes may ask for any amount
+            return self.proven(path, lambda content: shards.keys(content, len(content)))
+
+    def rows(self, cells: Cells, place: tuple[str, pl.DataFrame]) -> pl.DataFrame | None:
+        """The rows of some keys in a shard; None where it is gone, or damaged and set aside."""
+        path, keys = place
+        found = self.proven(path, lambda content: shards.rows(content, cells.schema, keys["key"]))
+        return None if found is None else found.unique("key", keep="first", maintain_order=True)
+
+    def proven(self, path: str, read: Callable[[bytes], Result]) -> Result | None:
+        """What is read from a shard whose every byte was proven; None where it is gone, or damaged and
+        set aside."""
+        content = self.storage.read(path)
+        if content is None:
+            return None
+        try:
+            shards.prove(path, content)
+            return read(content)
+        except shards.Damaged:
+            log.warning("%s is damaged: set aside, its rows will be computed again", self.storage.full(path))
+            self.storage.set_aside(path, path.removesuffix(shards.SUFFIX) + shards.DAMAGED)
+            return None
 
 
-def shard_name(frame: pl.DataFrame) -> str:
-    """The name of a shard: the digest of its rows."""
-    return content_id(frame.rows())
+def distinct(keys: pl.Series) -> pl.DataFrame:
+    """Keys without repeats, in order of their first appearance."""
+    return keys.rename("key").unique(maintain_order=True).to_frame()
 
 
-def fill(store: RowStore, keys: Sequence[str], compute: Compute, *, shard_rows: int) -> list[Any]:
-    """The values of `keys`, in order: those in the store, and the rest computed once and stored.
-
-    `compute` gets the indices of the first appearance of each missing key. Every `shard_rows`
-    values are written at once, which is what a kill can cost; an exception costs nothing. Values are
-    given as the store holds them (JSON), the first time as every other.
-    """
-    stored = store.get(keys)
-    first = {key: i for i, key in reversed(list(enumerate(keys)))}
-    missing = sorted(i for key, i in first.items() if key not in stored)
-    log.info("%s: %d of %d rows are stored", store.folder.name, len(stored), len(first))
-    if missing:
-        compute_into(store, keys, missing, compute, shard_rows)
-        stored = store.get(keys)
-    return [stored[key] for key in keys]
+def stacked(index: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """The keys of an index of shards, each with the number of its shard."""
+    keys = pl.concat([pl.Series("key", [], pl.String), *index.values()])
+    numbers = np.repeat(np.arange(len(index)), [len(column) for column in index.values()])
+    return keys.to_frame().with_columns(shard=pl.Series(numbers, dtype=pl.Int64))
 
 
-def compute_into(
-    store: RowStore, keys: Sequence[str], missing: Sequence[int], compute: Compute, shard_rows: int
-) -> None:
-    """Compute the missing rows and append them shard by shard; what is there when `compute` fails is kept."""
-    started, pending = time.monotonic(), {}
-    try:
-        for done, (i, value) in enumerate(compute(missing), start=1):
-            pending[keys[i]] = value
-            if len(pending) >= shard_rows:
-                store.append(pending)
-                pending = {}
-                left = (time.monotonic() - started) / done * (len(missing) - done)
-                log.info("%s: %d of %d, %.0f s left", store.folder.name, done, len(missing), left)
-    finally:
-        store.append(pending)
+def by_shard(index: Mapping[str, pl.Series], rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Rows of `stacked` by the path of their shard."""
+    paths = list(index)
+    parts = rows.partition_by("shard", as_dict=True, include_key=False)
+    return {paths[number]: part for (number,), part in parts.items()}
+
+
+def parallel(read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """What `read` gives for each item, in order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, items))
+
+
+def shard_frame(cells: Cells, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
+    """Rows of (key, value ...) as a frame for `RowStore.append`."""
+    return pl.DataFrame(list(rows), schema=cells.schema, orient="row")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from pipeline.chat import GUARD, Chat
 from pipeline.errors import UserError
 from pipeline.execution import execution
 
@@ -55,6 +56,16 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, plain: bool) -> list[l
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = plain
     return [encoded.ids for encoded in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def encoded(texts: Sequence[str], chat: Chat, *, plain: bool) -> list[list[int]]:
+    """`Chat.encode` of each text, or `Chat.encode_plain`."""
+    one = chat.encode_plain if plain else chat.encode
+    backend = getattr(chat.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return [one(text) for text in texts]
+    found = iter(encode(backend, [text for text in texts if plain or GUARD not in text], plain=plain))
+    return [next(found) if plain or GUARD not in text else one(text) for text in texts]
 
 
 @contextmanager

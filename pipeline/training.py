@@ -32,6 +32,10 @@ DpoLossName = Literal[
 ]
 
 
+#: What the reference model of DPO thinks of a pair's answers: nats, summed over each.
+REFERENCE_LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
+
+
 class TrainingParams(Params):
     """What every training run must say; there are no defaults."""
 
@@ -92,6 +96,16 @@ class DpoLoss(Params):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Which models a run keeps besides its end, and where."""
+
+    folder: Path
+    """Replaced as a whole: a model folder per part, named like 0.5, and index.json."""
+    parts: tuple[float, ...]
+    """Of all steps, above 0 and below 1."""
+
+
+@dataclass(frozen=True)
 class Run:
     """Where a training run writes and how it is cut; none of it names the result."""
 
@@ -108,6 +122,12 @@ class Run:
     """The params section, such as `reward`: named in progress lines and errors."""
     save_every_seconds: int
     """Time between checkpoints; 0 saves at every logged step."""
+    kept: Kept | None = None
+    """Models to keep on the way; only DPO runs have some."""
+    processes: int = 1
+    """Processes on this machine that train together."""
+    accelerate: str | None = None
+    """How accelerate spreads several processes: fsdp, zero3, the path of a file; none is data parallel."""
 
     def __post_init__(self) -> None:
         if self.micro_batch < 1:

@@ -10,13 +10,20 @@ from pipeline.execution import execution
 from pipeline.ids import content_id
 from pipeline.models import model_digest
 from pipeline.params import Params
-from pipeline.training import Run
+from pipeline.training import Kept, Run
 
 log = logging.getLogger(__name__)
 
 
 def training_run(
-    title: str, out: Path, curves: Path, *, models: Sequence[Path], rows: pl.DataFrame, params: Params
+    title: str,
+    out: Path,
+    curves: Path,
+    *,
+    models: Sequence[Path],
+    rows: pl.DataFrame,
+    params: Params,
+    kept: Kept | None = None,
 ) -> Run:
     """The run of a stage; a killed one goes on from checkpoints of the same models, rows and params only."""
     data = content_id(rows.hash_rows(seed=0).to_list())
@@ -32,4 +39,7 @@ def training_run(
         micro_batch=settings.micro_batch,
         title=title,
         save_every_seconds=settings.save_every_seconds,
+        kept=kept,
+        processes=settings.processes,
+        accelerate=settings.accelerate,
     )

@@ -18,7 +18,7 @@ def project(smoke, tmp_path):
 
 
 def test_another_iteration_runs_that_iteration_and_what_looks_at_all_of_them(project):
-    change(project, "iterations.t3", {"prev": "t2"})
+    change(project, "iterations.t3", {"prev": "t2", "variant": "checkpoints/t1/0.5"})
     ran = executed(must(project, "dvc", "repro"))
     iteration = ["generate@t3", "judge@t3", "pair@t3", "train@t3", "evaluate@t3"]
     assert sorted(ran) == sorted(["recipe", *iteration, "select", "release", "report"])

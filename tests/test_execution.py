@@ -1,6 +1,7 @@
 """Execution settings: where they come from, and that they are no part of any result."""
 
 import json
+from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
@@ -15,7 +16,17 @@ from pipeline.params import read_file
 from tests.smoke_project import ROOT, copy, must, run
 
 NUMBERS = [name for name, field in Execution.model_fields.items() if field.annotation is int]
-FOLDERS = [name for name in Execution.model_fields if name not in NUMBERS]
+OTHERS = {
+    "state": Path("/from/there"),
+    "data": Path("/from/there"),
+    "store": "s3://from/there",
+    "launcher": "ray",
+    "ray_address": "auto",
+    "vllm": {"max_num_seqs": 8, "enforce_eager": True},
+    "openai_url": "http://there:1/v1",
+    "openai_model": "served",
+    "accelerate": "fsdp",
+}
 REQUESTS = [SampleRequest((1, 2, i), 1.0, i) for i in range(9)]
 
 
@@ -37,13 +48,23 @@ def test_a_number_comes_from_the_environment_then_the_file_then_the_default(
     assert getattr(execution(), name) == 9
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_a_folder_comes_from_the_environment_then_the_file(own_state, tmp_path, monkeypatch, name):
-    in_file(tmp_path, **{name: "from-file"})
-    assert getattr(execution(), name).as_posix() == "from-file"
-    monkeypatch.setenv(f"PAIRMILL_{name.upper()}", "/from/environment")
+def test_each_setting_is_tested_here():
+    assert {*NUMBERS, *OTHERS} == set(Execution.model_fields)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_other_setting_comes_from_the_environment_then_the_file_then_the_default(
+    own_state, tmp_path, monkeypatch, name
+):
+    value = OTHERS[name]
+    plain = str(value) if isinstance(value, Path) else value
+    assert getattr(execution(), name) == Execution.model_fields[name].get_default(call_default_factory=True)
+    in_file(tmp_path, **{name: plain})
+    assert getattr(execution(), name) == value
+    in_file(tmp_path)
+    monkeypatch.setenv(f"PAIRMILL_{name.upper()}", json.dumps(plain) if isinstance(plain, dict) else plain)
     execution.cache_clear()
-    assert getattr(execution(), name).as_posix() == "/from/environment"
+    assert getattr(execution(), name) == value
 
 
 @pytest.mark.parametrize(
@@ -53,6 +74,8 @@ def test_a_folder_comes_from_the_environment_then_the_file(own_state, tmp_path, 
         ({"sample_batch": 0}, "exec.sample_batch: input should be greater than 0, found 0"),
         ({"threads": "all"}, "exec.threads: input should be a valid integer, found 'all'"),
         ({"micro_batch": 2.5}, "exec.micro_batch: input should be a valid integer"),
+        ({"launcher": "slurm"}, "exec.launcher: input should be 'local' or 'ray', found 'slurm'"),
+        ({"vllm": "eager"}, "exec.vllm: input should be an object, found 'eager'"),
     ],
 )
 def test_a_wrong_setting_is_told_by_its_key_and_its_file(own_state, tmp_path, settings, said):
@@ -89,7 +112,7 @@ def test_a_stored_row_is_found_under_any_settings(own_state, tmp_path, tiny_mode
     before = sample(tiny_model, REQUESTS, **settings)
     stored = digest_folder(own_state / "store")
     in_file(tmp_path, **dict.fromkeys(NUMBERS, 1))
-    assert sample(tiny_model, REQUESTS, **settings) == before
+    assert sample(tiny_model, REQUESTS, **settings).equals(before)
     assert digest_folder(own_state / "store") == stored, "something was computed again"
 
 
@@ -97,7 +120,7 @@ def test_stages_give_the_same_bytes_under_other_settings(smoke, tmp_path):
     project = copy(smoke, tmp_path / "project", light=True)
     in_file(project, shard_rows=3, sample_batch=2, score_batch_tokens=300, state="elsewhere")
     for stage, *inputs in (
-        ("generate", "t1", "data/prompts/t1.parquet", "models/policies/t0"),
+        ("generate", "t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base"),
         ("judge", "t1", "data/iterations/t1/generate", "models/reward"),
     ):
         out = f"data/iterations/t1/{stage}"

@@ -52,9 +52,11 @@ def test_a_recipe_gives_a_graph_without_cycles_and_a_chain_of_policies(recipe, t
         f"fetch@{name}" for name in content["sources"]
     }
     for key, row in content["iterations"].items():
-        assert f"models/policies/{row['prev']}" in paths(stages[f"generate@{key}"].deps)
-        assert f"models/policies/{row['prev']}" in paths(stages[f"train@{key}"].deps)
-        assert f"models/policies/{key}" in paths(stages[f"train@{key}"].outs)
+        models = [f"models/policies/{row['prev']}", f"models/{row['variant']}"]
+        asked = [dep.def_path for dep in stages[f"generate@{key}"].deps if dep.def_path.startswith("models/")]
+        assert asked == models
+        assert models[0] in paths(stages[f"train@{key}"].deps)
+        assert {f"models/policies/{key}", f"models/checkpoints/{key}"} <= paths(stages[f"train@{key}"].outs)
     made = {path for stage in stages.values() for path in paths(stage.outs)}
     needed = {
         path
@@ -94,8 +96,10 @@ def test_the_data_of_a_small_recipe_are_in_this_repository(name):
 
 def test_the_smoke_recipe_is_the_quickstart_recipe_on_fake_engines():
     smoke, quickstart = (read_file(ROOT / "recipes" / f"{name}.yaml") for name in ("smoke", "quickstart"))
-    for section in ("sources", "mixes", "sft_mix", "prompts", "iterations", "pair", "select"):
+    for section in ("sources", "mixes", "sft_mix", "prompts", "pair", "select"):
         assert smoke[section] == quickstart[section], section
+    chains = [[row["prev"] for row in recipe["iterations"].values()] for recipe in (smoke, quickstart)]
+    assert chains[0] == chains[1]
     engines = {section["engine"] for section in smoke.values() if "engine" in section}
     assert engines == {"fake"}
     assert smoke["base_model"]["source"].startswith("random:")
@@ -127,9 +131,10 @@ def test_the_paper_loop(paper):
     assert [row.prev for row in vars(paper.iterations).values()] == ["t0", "t1", "t2"]
     assert paper.prompts.per_slice == 20_000
     assert paper.prompts.slices >= 3
-    samples = {(part.temperature, part.count) for part in paper.generate.samples}
-    assert samples == {(1.0, 4), (0.7, 4)}
-    assert paper.generate.max_new_tokens == 2048
+    samples = {(part.policy, part.temperature, part.count) for part in paper.generate.samples}
+    assert samples == {("current", 1.0, 4), ("current", 0.7, 4)}
+    assert (paper.generate.max_new_tokens, paper.generate.unfinished) == (2048, "keep")
+    assert paper.generate.engine == "vllm"
     assert (paper.pair.strategy, paper.pair.length_penalty) == ("best_worst", 0.0)
     assert (paper.train.start, paper.train.reference) == ("previous", "pi0")
     training = paper.train.training
@@ -156,6 +161,13 @@ def test_the_paper_mixes(paper):
     calibrated = {source.name for source in mixes["mix2"] if source.min_margin is not None}
     assert {"helpsteer", "ultrafeedback", "codeultrafeedback"} <= calibrated
     assert not {"hh_rlhf", "shp", "pku_saferlhf", "ultrainteract"} & calibrated
+
+
+def test_the_smoke_recipe_asks_a_variant_and_a_kept_checkpoint():
+    smoke = read_file(ROOT / "recipes" / "smoke.yaml")
+    assert {part["policy"] for part in smoke["generate"]["samples"]} == {"current", "variant"}
+    (part,) = smoke["train"]["checkpoints"]
+    assert smoke["iterations"]["t2"]["variant"] == f"checkpoints/t1/{part}"
 
 
 def test_larger_recipes_name_their_hub_data_by_commit():

@@ -15,10 +15,10 @@ IDENTITY = "identity.json"
 
 
 def seal(folder: Path) -> None:
-    """Record size and sha256 of every file; a folder without this record is not complete."""
+    """Record size and sha256 of every file, also in subfolders; without this record it is not complete."""
     files = {
-        path.name: [path.stat().st_size, digest_file(path)]
-        for path in sorted(folder.iterdir())
+        path.relative_to(folder).as_posix(): [path.stat().st_size, digest_file(path)]
+        for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     partial = folder / f"{SEAL}.partial"

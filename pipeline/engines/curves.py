@@ -99,7 +99,12 @@ class Progress:
 
 
 def watcher(run: Run, total: int) -> Any:
-    """A callback that logs, saves, shows progress and stops a run that diverges."""
+    """A callback that logs, saves, shows progress and stops a run that diverges.
+
+    Of several processes all log and save at the same steps, and the first one alone shows and records it.
+    """
+    from accelerate.utils import broadcast_object_list
+    from torch import distributed
     from transformers import TrainerCallback
 
     every = math.ceil(total / POINTS)
@@ -108,35 +113,46 @@ def watcher(run: Run, total: int) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved = time.monotonic()
             self.loss: float | None = None
-            self.curves = Curves(run.checkpoints / "live", state.log_history)
-            self.progress = Progress(run.title, total, state.global_step)
+            self.together = args.world_size > 1
+            if args.process_index == 0:
+                self.curves = Curves(run.checkpoints / "live", state.log_history)
+                self.progress = Progress(run.title, total, state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             step, last = state.global_step, state.global_step >= total
             control.should_log = step == 1 or step % every == 0 or last
             # Only where the log is cut too: the mean loss since the last point is not in a checkpoint.
-            due = time.monotonic() - self.saved >= run.save_every_seconds
-            control.should_save = control.should_log and due and not last
-            self.progress.advance(step, self.loss)
+            if control.should_log and not last:
+                due = [time.monotonic() - self.saved >= run.save_every_seconds]
+                # Clocks differ; the first process decides.
+                control.should_save = broadcast_object_list(due)[0] if self.together else due[0]
+            if args.process_index == 0:
+                self.progress.advance(step, self.loss)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             values = points(logs)
             bad = {series: value for series, value in values.items() if not math.isfinite(value)}
             if bad:
-                self.progress.close()
+                if args.process_index == 0:
+                    self.progress.close()
                 found = ", ".join(f"{series} {value}" for series, value in bad.items())
                 raise UserError(
                     f"training diverged at step {state.global_step} of {total}: expected finite numbers, "
                     f"found {found}; lower {run.title}.learning_rate"
                 )
             self.loss = values.get("loss", self.loss)
-            self.curves.add(state.global_step, logs)
+            if args.process_index == 0:
+                self.curves.add(state.global_step, logs)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            seal(run.checkpoints / f"checkpoint-{state.global_step}")
+            if self.together:
+                distributed.barrier()  # each process writes a part
+            if args.process_index == 0:
+                seal(run.checkpoints / f"checkpoint-{state.global_step}")
             self.saved = time.monotonic()
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.progress.close()
+            if args.process_index == 0:
+                self.progress.close()
 
     return Watcher()

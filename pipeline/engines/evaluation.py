@@ -12,17 +12,17 @@ import polars as pl
 from pydantic import Field
 
 from pipeline.chat import Chat
-from pipeline.engines.cached import Dtype, Engine, log_probs, sample
+from pipeline.engines.cached import Dtype, ScorerEngine, log_probs, sample
 from pipeline.engines.judging import JudgeParams, preferences, rewards
 from pipeline.params import Params
-from pipeline.sampling_plan import Temperature, requests
+from pipeline.sampling_plan import Samples, planned, prompt_tokens, requests
 from pipeline.schemas import EVALUATIONS
 
 
 class EvaluateParams(Params):
     """How validation answers are sampled and compared."""
 
-    engine: Engine
+    engine: ScorerEngine
     dtype: Dtype
     temperature: float = Field(ge=0)
     max_new_tokens: int = Field(gt=0)
@@ -33,19 +33,15 @@ class EvaluateParams(Params):
 
 def answers(prompts: pl.DataFrame, policy: str, model: Path, params: EvaluateParams) -> pl.DataFrame:
     """One answer per prompt: policy, prompt_id, prompt, response, tokens, finish_reason."""
-    plan = (Temperature(temperature=params.temperature, count=1),)
-    rows, asked = requests(prompts.sort("prompt_id"), Chat.load(model), plan, params.seed)
+    prompts = prompts.sort("prompt_id")
+    samples = Samples(policy="current", temperature=params.temperature, count=1)
+    plan = planned(prompts["prompt_id"], [samples], params.seed)
+    asked = requests(plan, prompt_tokens(prompts["prompt"], Chat.load(model)))
     done = sample(
         model, asked, engine=params.engine, dtype=params.dtype, max_new_tokens=params.max_new_tokens
     )
-    return rows.select(
-        pl.lit(policy).alias("policy"),
-        "prompt_id",
-        "prompt",
-        pl.Series("response", [answer.text for answer in done], dtype=pl.String),
-        pl.Series("tokens", [answer.tokens for answer in done], dtype=pl.Int64),
-        pl.Series("finish_reason", [answer.finish_reason for answer in done], dtype=pl.String),
-    )
+    named = prompts.select(pl.lit(policy).alias("policy"), "prompt_id", "prompt")
+    return named.hstack(done.rename({"text": "response"}))
 
 
 def kl_terms(rows: pl.DataFrame, model: Path, pi0: Path, params: EvaluateParams) -> list[float]:

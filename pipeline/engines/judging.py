@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pipeline import ab
 from pipeline.chat import Chat, Messages
-from pipeline.engines.cached import Dtype, Engine, prefer, score
+from pipeline.engines.cached import Dtype, ScorerEngine, prefer, score
 from pipeline.params import Params
 from pipeline.rendering import scored_ids
 
@@ -28,7 +28,7 @@ class JudgeParams(Params):
 
     kind: Literal["bt", "pairwise"]
     model: str
-    engine: Engine
+    engine: ScorerEngine
     dtype: Dtype
     max_length: int = Field(ge=32)
 
@@ -48,7 +48,7 @@ def preferences(
     *,
     wording: Wording,
     max_length: int,
-    engine: Engine,
+    engine: ScorerEngine,
     dtype: Dtype,
 ) -> np.ndarray:
     """P(first is better) of each (prompt, first, second), the mean over both orders."""

@@ -1,67 +1,109 @@
-"""Log-probabilities of answers under the frozen reference model: computed once, before training."""
+"""Log-probabilities of answers under the frozen reference model of DPO, from the row store."""
 
 import gc
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 
+from pipeline.engines.engine_work import AnswerWork, Ids, finite
+from pipeline.engines.inference import token_batches
+from pipeline.engines.launchers import launcher
 from pipeline.engines.repeatable import labelled_positions_only, quiet
 from pipeline.engines.weights import load_language_model, load_tokenizer
+from pipeline.execution import execution
+from pipeline.filling import Compute, fill
+from pipeline.training import REFERENCE_LOGPS
 
-log = logging.getLogger(__name__)
+Asks = Sequence[tuple[Ids, Ids]]
 
-LOGPS = {"ref_chosen_logps": pl.Float32, "ref_rejected_logps": pl.Float32}
+SIDES = ("chosen_ids", "rejected_ids")
 
 
-def reference_logps(reference: Path, pairs: pl.DataFrame, batch_tokens: int, precision: str) -> pl.DataFrame:
-    """The summed log-probability of each answer given its prompt, under `reference`.
+def referenced(
+    reference: Path, pairs: pl.DataFrame, precision: Literal["float32", "bfloat16"]
+) -> pl.DataFrame:
+    """`pairs` with ref_chosen_logps and ref_rejected_logps: nats, summed over each answer, Float32.
 
-    pairs: prompt_ids, chosen_ids, rejected_ids. Returns ref_chosen_logps and ref_rejected_logps
-    (natural logarithms, Float32), in the order of the pairs. A batch has at most `batch_tokens`
-    tokens, padding included (at least one row); in float32 a value depends on what shares its batch
-    by less than 1e-4. The layer code is the one TRL trains with, so that policy and reference agree
-    exactly where their weights do.
+    pairs: prompt_ids, chosen_ids, rejected_ids. Values come from the row store; what it lacks is computed
+    as training computes, and the reference is freed. UserError for a value that is not finite.
     """
+    values = fill(ReferenceWork(reference, "trl", precision), answers(pairs), launcher())["value"]
+    gc.collect()
+    return with_logps(pairs, values)
+
+
+def answers(pairs: pl.DataFrame) -> Asks:
+    """Prompt and answer of the chosen side of all pairs, then of the rejected one."""
+    return [ask for side in SIDES for ask in pairs.select("prompt_ids", side).iter_rows()]
+
+
+def with_logps(pairs: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
+    """`pairs` with the values of their `answers`."""
+    sides = {name: values.slice(k * pairs.height, pairs.height) for k, name in enumerate(REFERENCE_LOGPS)}
+    return pairs.with_columns(**sides).cast(dict.fromkeys(REFERENCE_LOGPS, pl.Float32))
+
+
+@dataclass(frozen=True)
+class ReferenceWork(AnswerWork):
+    """The summed log-probability of each (prompt, response), by the layer code that TRL trains with.
+
+    Policy and reference then agree exactly where their weights do. `dtype` is the precision of training.
+    """
+
+    engine: Literal["trl"]
+    dtype: Literal["float32", "bfloat16"]
+
+    def start(self) -> Compute:
+        measured = trl_log_probs(self.model, self.dtype, execution().score_batch_tokens)
+        return lambda asks: finite(self.model, measured(asks))
+
+
+def trl_log_probs(
+    model: Path, precision: str, batch_tokens: int
+) -> Callable[[Asks], Iterator[tuple[int, float]]]:
+    """A function that gives index and summed log-probability (nats) of the response of each ask.
+
+    A batch has at most `batch_tokens` tokens, padding included (at least one row); in float32 a value
+    depends on what shares its batch by less than 1e-4. The model is loaded once, and freed with the function.
+    """
+    loaded = cache(lambda: load(model))
+
+    def measure(asks: Asks) -> Iterator[tuple[int, float]]:
+        network, pad_id = loaded()
+        for batch in token_batches([len(prompt) + len(answer) for prompt, answer in asks], batch_tokens):
+            inputs = padded([asks[i] for i in batch], pad_id, network.device)
+            yield from zip(batch, sums(network, inputs, precision), strict=True)
+
+    return measure
+
+
+def load(model: Path) -> tuple[Any, int]:
+    """The reference as TRL's DPO trainer sets up its model, and its pad token."""
     import torch
-    from tqdm import tqdm
     from trl.trainer.utils import add_fused_lm_head
 
-    prompts = pairs["prompt_ids"].to_list()
-    answers = pairs["chosen_ids"].to_list() + pairs["rejected_ids"].to_list()
-    rows = [(prompts[i % len(prompts)], answer) for i, answer in enumerate(answers)]
-    logps = torch.zeros(len(rows), dtype=torch.float32)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with quiet(), labelled_positions_only(), tqdm(total=len(rows), desc="reference", disable=None) as bar:
-        pad_id = load_tokenizer(reference).pad_token_id
-        model = load_language_model(reference).eval().to(device)
-        add_fused_lm_head(model)
-        autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
-        for batch in batches([len(prompt) + len(answer) for prompt, answer in rows], batch_tokens):
-            inputs = padded([rows[i] for i in batch], pad_id, device)
-            with torch.inference_mode(), autocast:
-                output = model(**inputs, use_cache=False, fused_lm_head=True)
-            logps[batch] = output.log_probs.float().sum(dim=1).cpu()
-            bar.update(len(batch))
-        del model
-        gc.collect()
-    values = logps.numpy()
-    return pl.DataFrame(
-        {"ref_chosen_logps": values[: len(prompts)], "ref_rejected_logps": values[len(prompts) :]}, LOGPS
-    )
+    with quiet():
+        network = load_language_model(model).eval().to(device)
+        add_fused_lm_head(network)
+        return network, load_tokenizer(model).pad_token_id
 
 
-def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows of like length, longest first, at most `batch_tokens` padded tokens (but at least one row)."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    while order:
-        size = max(1, batch_tokens // max(lengths[order[0]], 1))
-        yield order[:size]
-        order = order[size:]
+def sums(network: Any, inputs: dict[str, Any], precision: str) -> list[float]:
+    """The log-probability of the labels of each row."""
+    import torch
+
+    bfloat16 = torch.autocast(network.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    with quiet(), labelled_positions_only(), torch.inference_mode(), bfloat16:
+        output = network(**inputs, use_cache=False, fused_lm_head=True)
+    return output.log_probs.float().sum(dim=1).tolist()
 
 
-def padded(rows: Sequence[tuple[list[int], list[int]]], pad_id: int, device: str) -> dict[str, object]:
+def padded(rows: Asks, pad_id: int, device: Any) -> dict[str, Any]:
     """input_ids, attention_mask and labels (answers only), padded on the right."""
     import torch
 
@@ -71,7 +113,7 @@ def padded(rows: Sequence[tuple[list[int], list[int]]], pad_id: int, device: str
     labels = torch.full((len(rows), width), -100)
     for i, (prompt, answer) in enumerate(rows):
         end = len(prompt) + len(answer)
-        ids[i, :end] = torch.tensor(prompt + answer)
+        ids[i, :end] = torch.tensor([*prompt, *answer])
         mask[i, :end] = 1
         labels[i, len(prompt) : end] = torch.tensor(answer)
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}

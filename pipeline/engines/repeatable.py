@@ -5,11 +5,15 @@ resumed run sees other batches; the mean over micro batches counts a short last 
 """
 
 import logging
+import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+#: What a micro batch says about itself: how many of its rows count.
+COUNTED = "counted_rows"
 
 
 class Shuffle:
@@ -26,35 +30,108 @@ class Shuffle:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __iter__(self) -> Iterator[int]:
+    def steps(self) -> Iterator[list[int]]:
+        """The rows of each optimiser step of the epoch; the last step may have fewer."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
         for first in range(0, len(order), self.step_rows):
             rows = order[first : first + self.step_rows]
-            yield from rows[np.argsort(-self.lengths[rows], kind="stable")].tolist()
+            yield rows[np.argsort(-self.lengths[rows], kind="stable")].tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        for rows in self.steps():
+            yield from rows
+
+
+class MicroBatches:
+    """The micro batches of one of `world` processes, each a list of (row, whether it counts).
+
+    A step is cut into the same micro batches however many processes there are; process `rank` takes
+    every `world`-th. All must take part in every forward and backward pass, so where the last step of an
+    epoch has none left for a process, that one computes a micro batch again which counts nothing.
+    """
+
+    def __init__(self, order: Shuffle, micro: int, world: int, rank: int) -> None:
+        self.order, self.micro, self.world, self.rank = order, micro, world, rank
+
+    def __len__(self) -> int:
+        steps, rest = divmod(len(self.order), self.order.step_rows)
+        whole = self.order.step_rows // (self.micro * self.world)
+        return steps * whole + math.ceil(rest / (self.micro * self.world))
+
+    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+        for rows in self.order.steps():
+            cuts = [rows[first : first + self.micro] for first in range(0, len(rows), self.micro)]
+            for first in range(0, len(cuts), self.world):
+                place = first + self.rank
+                counts = place < len(cuts)
+                yield [(row, counts) for row in cuts[place if counts else 0]]
+
+
+class CountedRows:
+    """A data set whose items are addressed by (row, whether it counts) and carry the second along."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: tuple[int, bool]) -> tuple[dict[str, Any], bool]:
+        return self.rows[key[0]], key[1]
+
+
+def counted(collate: Any) -> Any:
+    """The collator `collate`, for items of `CountedRows`."""
+
+    def batch(items: list[tuple[dict[str, Any], bool]]) -> dict[str, Any]:
+        return {**collate([row for row, _ in items]), COUNTED: sum(counts for _, counts in items)}
+
+    return batch
 
 
 def repeatable(trainer: Any, order: Shuffle) -> type:
-    """A subclass of a TRL trainer that takes its rows in `order` and sends nothing anywhere."""
+    """A subclass of a TRL trainer that takes its rows in `order`, on any number of processes, and sends
+    nothing anywhere.
+    """
 
     class Repeatable(trainer):
-        def _get_train_sampler(self, train_dataset: Any = None) -> Shuffle:
-            return order
+        def get_train_dataloader(self) -> Any:
+            from torch.utils.data import DataLoader
+
+            a = self.args
+            batches = MicroBatches(order, a.per_device_train_batch_size, a.world_size, a.process_index)
+            rows: Any = CountedRows(self.train_dataset)
+            return DataLoader(rows, batch_sampler=batches, collate_fn=counted(self.data_collator))
 
         def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
             order.epoch = kwargs["epoch"]
             super()._run_epoch(*args, **kwargs)
 
         def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            import torch
+
             batches, items = super().get_batch_samples(*args, **kwargs)
-            self.mean_rows = sum(len(batch["input_ids"]) for batch in batches) / max(len(batches), 1)
+            rows = torch.tensor(sum(batch[COUNTED] for batch in batches), device=self.args.device)
+            rows = self.accelerator.reduce(rows).item() if self.args.world_size > 1 else rows.item()
+            self.mean_rows = rows / max(len(batches) * self.args.world_size, 1)
             return batches, items
 
+        def _get_num_items_in_batch(self, batch_samples: list, device: Any) -> Any:
+            import torch
+
+            def labels(batch: Any) -> Any:
+                return batch["labels"] if batch[COUNTED] else torch.full_like(batch["labels"], -100)
+
+            seen = [{**b, "labels": labels(b)} if "labels" in b else b for b in batch_samples]
+            return super()._get_num_items_in_batch(seen, device)
+
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            rows = inputs.pop(COUNTED)
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             if self.loss_is_scaled_for_ga is False:
                 # The trainer takes a plain mean over micro batches; a shorter one must weigh less.
-                loss = loss * (len(inputs["input_ids"]) / self.mean_rows)
-            return loss
+                return loss * (rows / self.mean_rows)
+            return loss if rows else loss * 0.0
 
         def _send_telemetry(self) -> None:
             """Nothing is reported."""

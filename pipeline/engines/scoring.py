@@ -7,7 +7,7 @@ in any batch and in any order a row's value is the same within 1e-4 in float32.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from pipeline.models import Scorer
 
 LOGIT_ROWS = 512
 """Positions whose logits over the whole vocabulary exist at once."""
+
+Load = Callable[[Path, str, int], Any]
+"""Loads a language model; a cached one serves several calls."""
 
 
 def reward_scorer(model: Path, *, dtype: str, batch_tokens: int, threads: int) -> Scorer:
@@ -63,6 +66,7 @@ def label_probabilities(
     dtype: str,
     batch_tokens: int,
     threads: int,
+    load: Load = load_causal,
 ) -> Iterator[tuple[int, float]]:
     """Per sequence, its index and the probability that labels[0], not labels[1], follows it.
 
@@ -70,7 +74,7 @@ def label_probabilities(
     """
     if not sequences:
         return
-    network = load_causal(model, dtype, threads)
+    network = load(model, dtype, threads)
     layer = rows_of(output_layer(network, model), list(labels))
     for batch, last in last_states(model, network, sequences, batch_tokens):
         logits = layer(last)
@@ -92,6 +96,7 @@ def log_probs(
     dtype: str,
     batch_tokens: int,
     threads: int,
+    load: Load = load_causal,
 ) -> Iterator[tuple[int, float, int]]:
     """Per row: index, summed log-probability (nats) of the response after its prompt, its tokens."""
     import torch
@@ -99,7 +104,7 @@ def log_probs(
     if not prompts:
         return
     assert all(prompts), "the first token of a response needs a token before it"
-    network = load_causal(model, dtype, threads)
+    network = load(model, dtype, threads)
     layer = rows_of(output_layer(network, model), slice(None))
     whole = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
     check_lengths(model, network.config, max(map(len, whole)), "prompt and response")

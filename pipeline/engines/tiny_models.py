@@ -106,8 +106,11 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def tiny_random(out: Path, template: TinyTemplate = "smollm2", seed: int = 0) -> None:
-    """Write a random two-layer Llama of width 32 (float32) and its tokenizer to the folder `out`."""
+def tiny_random(out: Path, template: TinyTemplate = "smollm2", seed: int = 0, head_dim: int = 8) -> None:
+    """Write a random two-layer Llama of width 32 (float32) and its tokenizer to the folder `out`.
+
+    Its four attention heads have `head_dim` numbers each; vLLM's CPU build takes no fewer than 32.
+    """
     from transformers import PreTrainedTokenizerFast
 
     family = FAMILIES[template]
@@ -122,7 +125,7 @@ def tiny_random(out: Path, template: TinyTemplate = "smollm2", seed: int = 0) ->
     tokenizer.chat_template = family.template
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
-    _random_llama(family, tokenizer, seed).save_pretrained(out)
+    _random_llama(family, tokenizer, seed, head_dim).save_pretrained(out)
     (out / "model.safetensors").chmod(0o644)  # written 0600, which a colleague's `dvc pull` could not read
 
 
@@ -150,7 +153,7 @@ def _trained_tokenizer(family: Family):
     return tokenizer
 
 
-def _random_llama(family: Family, tokenizer, seed: int):
+def _random_llama(family: Family, tokenizer, seed: int, head_dim: int):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -161,6 +164,7 @@ def _random_llama(family: Family, tokenizer, seed: int):
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=1024,
         tie_word_embeddings=family.tied,
         bos_token_id=tokenizer.bos_token_id,

@@ -96,15 +96,29 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
     return special[fit[0]]
 
 
-def save(model: Any, base: Path, out: Path, pad_token: str | None = None) -> None:
+def save_trained(trainer: Any, base: Path, out: Path, pad_token: str | None = None) -> None:
+    """`save` the model of a trainer: every process must call this, for each has a part; the first writes."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.args.world_size == 1:
+        save(model, base, out, pad_token)
+        return
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.args.should_save:
+        # Put together from parts, tied weights are no longer one tensor, and would be written twice.
+        state = {name: tensor for name, tensor in state.items() if name not in model.all_tied_weights_keys}
+        save(model, base, out, pad_token, state)
+
+
+def save(model: Any, base: Path, out: Path, pad_token: str | None = None, state: Any = None) -> None:
     """Write the model and the tokenizer of `base` to `out`, replacing it.
 
     The files hold weights and settings only: no paths, no clocks, no optimiser. `pad_token`, if
-    given, becomes the tokenizer's, so that a batch is padded with what the model skips.
+    given, becomes the tokenizer's, so that a batch is padded with what the model skips. `state`, if
+    given, are the weights, where the model itself has only a part of them.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    model.save_pretrained(out)
+    model.save_pretrained(out, state_dict=state)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     before = json.loads((base / "config.json").read_text(encoding="utf-8"))
     # The trainer turns the cache off in the config; generation from the saved model needs it.

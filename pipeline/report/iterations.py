@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from pipeline import tables
 from pipeline.pair_facts import lengths
 from pipeline.report.mixes import mean
+from pipeline.report.samples import sample_figures
 from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
 
 EXAMPLES = 2
@@ -37,6 +39,8 @@ class IterationFacts:
     chosen_words: float
     rejected_words: float
     longer_chosen: float
+    samples: list[dict[str, Any]]
+    """What generation.json says of each policy and temperature, and of `all`."""
     examples: pl.DataFrame
     """Rows of PAIRS to show: the largest margin, and the median one."""
 
@@ -91,6 +95,7 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
         chosen_words=mean(words["chosen_words"]),
         rejected_words=mean(words["rejected_words"]),
         longer_chosen=mean((words["chosen_words"] > words["rejected_words"]).cast(pl.Float64)),
+        samples=sample_figures(name, folder / "generate"),
         examples=examples(pairs),
     )
 

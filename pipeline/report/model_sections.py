@@ -15,6 +15,7 @@ from pipeline.report.iterations import IterationFacts, best_of_n_bound
 from pipeline.report.judges import TITLES, Accuracy, JudgeFacts
 from pipeline.report.policies import PolicyFacts
 from pipeline.report.runs import SERIES, Curve
+from pipeline.report.samples import sample_grid
 from pipeline.report.sections import SCORED
 
 TEXT_CHARACTERS = 700
@@ -129,6 +130,7 @@ def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:
             figures.histogram(one.rewards, f"Rewards of {one.name}", f"reward by {', '.join(one.judges)}"),
             figures.histogram(one.margins, f"Margins of {one.name}", "margin of a pair"),
         ],
+        "samples": sample_grid(one.name, one.samples),
         "grid": pair_grid(one, found),
         "examples": [example(row) for row in one.examples.iter_rows(named=True)],
     }

@@ -3,6 +3,8 @@
 python -m pipeline.stages.evaluate ITERATION PROMPTS POLICY PI0 BASELINES JUDGE PREFERENCE OUT
 """
 
+from pathlib import Path
+
 import polars as pl
 
 from pipeline import edge, tables
@@ -13,15 +15,20 @@ from pipeline.params import load
 from pipeline.schemas import EVALUATIONS, SLICE
 
 
-def main() -> None:
-    """Read the validation prompts and pi_0's answers, write the evaluation of this policy."""
-    iteration, prompts, policy, pi0, baselines, judge_model, preference_model, out = edge.arguments(
-        "ITERATION", "PROMPTS", "POLICY", "PI0", "BASELINES", "JUDGE", "PREFERENCE", "OUT"
-    )
+def made(
+    iteration: str,
+    prompts: Path,
+    policy: Path,
+    pi0: Path,
+    baselines: Path,
+    judge_model: Path,
+    preference_model: Path,
+) -> pl.DataFrame:
+    """The evaluations of this policy (schemas.EVALUATIONS) against pi_0's answers."""
     params = load("evaluate", EvaluateParams)
-    rows = answers(tables.read(SLICE, prompts), str(iteration), policy, params)
+    rows = answers(tables.read(SLICE, prompts), iteration, policy, params)
     reference = tables.read(EVALUATIONS, baselines / "evaluations.parquet").filter(pl.col("policy") == "t0")
-    done = evaluated(
+    return evaluated(
         rows,
         reference,
         model=policy,
@@ -31,8 +38,20 @@ def main() -> None:
         preference_model=preference_model,
         params=params,
     )
-    tables.write(EVALUATIONS, done, out / "evaluations.parquet")
-    write_json(out / "summary.json", summary(done))
+
+
+def write(rows: pl.DataFrame, out: Path) -> None:
+    """Write what was made, and its means."""
+    tables.write(EVALUATIONS, rows, out / "evaluations.parquet")
+    write_json(out / "summary.json", summary(rows))
+
+
+def main() -> None:
+    """Read the validation prompts and pi_0's answers, write the evaluation of this policy."""
+    iteration, *inputs, out = edge.arguments(
+        "ITERATION", "PROMPTS", "POLICY", "PI0", "BASELINES", "JUDGE", "PREFERENCE", "OUT"
+    )
+    write(made(str(iteration), *inputs), out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 python -m pipeline.stages.evaluate_baselines PROMPTS PI0 OFFLINE JUDGE PREFERENCE OUT
 """
 
+from pathlib import Path
+
 import polars as pl
 
 from pipeline import edge, tables
@@ -13,11 +15,8 @@ from pipeline.params import load
 from pipeline.schemas import EVALUATIONS, SLICE
 
 
-def main() -> None:
-    """Read the validation prompts, write the evaluations of t0 and offline_dpo."""
-    prompts, pi0, offline, judge_model, preference_model, out = edge.arguments(
-        "PROMPTS", "PI0", "OFFLINE", "JUDGE", "PREFERENCE", "OUT"
-    )
+def made(prompts: Path, pi0: Path, offline: Path, judge_model: Path, preference_model: Path) -> pl.DataFrame:
+    """The evaluations of t0 and offline_dpo (schemas.EVALUATIONS)."""
     params, judge = load("evaluate", EvaluateParams), load("judge", JudgeParams)
     asked = tables.read(SLICE, prompts)
     baseline = answers(asked, "t0", pi0, params)
@@ -28,14 +27,24 @@ def main() -> None:
         "preference_model": preference_model,
         "params": params,
     }
-    rows = pl.concat(
+    return pl.concat(
         [
             evaluated(baseline, baseline, model=pi0, **shared),
             evaluated(answers(asked, "offline_dpo", offline, params), baseline, model=offline, **shared),
         ]
     )
+
+
+def write(rows: pl.DataFrame, out: Path) -> None:
+    """Write what was made, and its means."""
     tables.write(EVALUATIONS, rows, out / "evaluations.parquet")
     write_json(out / "summary.json", summary(rows))
+
+
+def main() -> None:
+    """Read the validation prompts, write the evaluations of t0 and offline_dpo."""
+    *inputs, out = edge.arguments("PROMPTS", "PI0", "OFFLINE", "JUDGE", "PREFERENCE", "OUT")
+    write(made(*inputs), out)
 
 
 if __name__ == "__main__":

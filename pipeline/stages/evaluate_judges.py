@@ -8,6 +8,7 @@ two answers leave no room in an A/B question of `max_length` is dropped for all,
     python -m pipeline.stages.evaluate_judges MIXES JUDGE_SETS BASE REWARD PAIRWISE OUT
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from pipeline import ab, edge, tables
 from pipeline.chat import Chat
-from pipeline.engines.cached import Dtype, Engine
+from pipeline.engines.cached import Dtype, ScorerEngine
 from pipeline.engines.judging import JudgeParams, preferences, rewards
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger, write_json
@@ -34,7 +35,7 @@ class EvaluateJudgesParams(Params):
     mixes: tuple[str, ...]
     sets: tuple[str, ...]
     max_pairs_per_set: int = Field(gt=0)
-    engine: Engine
+    engine: ScorerEngine
     dtype: Dtype
     max_length: int = Field(ge=32)
 
@@ -117,11 +118,18 @@ def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: Evaluate
     ).select(list(VERDICTS.columns))
 
 
-def main() -> None:
-    """Read held-out pairs and sets, write a verdict for each judge and pair."""
-    mixes, sets, base, reward, pairwise, out = edge.arguments(
-        "MIXES", "JUDGE_SETS", "BASE", "REWARD", "PAIRWISE", "OUT"
-    )
+@dataclass(frozen=True)
+class Made:
+    """The verdicts (schemas.VERDICTS), and the account of the pairs they are about."""
+
+    verdicts: pl.DataFrame
+    asked: int
+    kept: int
+    ledger: Ledger
+
+
+def made(mixes: Path, sets: Path, base: Path, reward: Path, pairwise: Path) -> Made:
+    """A verdict for each judge and pair."""
     params = load("evaluate_judges", EvaluateJudgesParams)
     models = {"bt": reward, "pairwise": pairwise, "prompted": base}
     found = questions(mixes, sets, params)
@@ -133,11 +141,22 @@ def main() -> None:
             f"found none among {found.height}; raise evaluate_judges.max_length in params.yaml"
         )
     done = pl.concat([verdicts(rows, judge, models[judge], params) for judge in params.judges])
-    tables.write(VERDICTS, done, out / "verdicts.parquet")
-    ledger.close(found.height, rows.height, out)
-    ordered = done.sort("judge", "set", "pair_id").group_by("judge", "set", maintain_order=True)
+    return Made(done, found.height, rows.height, ledger)
+
+
+def write(found: Made, out: Path) -> None:
+    """Write verdicts, ledger and the accuracy of each judge on each set."""
+    tables.write(VERDICTS, found.verdicts, out / "verdicts.parquet")
+    found.ledger.close(found.asked, found.kept, out)
+    ordered = found.verdicts.sort("judge", "set", "pair_id").group_by("judge", "set", maintain_order=True)
     accuracy = ordered.agg(accuracy=pl.col("correct").mean(), pairs=pl.len())
     write_json(out / "summary.json", accuracy.to_dicts())
+
+
+def main() -> None:
+    """Read held-out pairs and sets, write a verdict for each judge and pair."""
+    *inputs, out = edge.arguments("MIXES", "JUDGE_SETS", "BASE", "REWARD", "PAIRWISE", "OUT")
+    write(made(*inputs), out)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 python -m pipeline.stages.offline_dpo MIX PASSED PI0 OUT CURVES TRAINING
 """
 
+from pathlib import Path
+
 from pydantic import Field
 
 from pipeline import edge, tables
-from pipeline.engines.dpo import DpoParams, optimise
+from pipeline.engines.dpo import DpoParams, Start, optimise
 from pipeline.params import load
 from pipeline.preference_training import capped, demand_gate
 from pipeline.schemas import MIX
@@ -19,15 +21,24 @@ class OfflineDpoParams(DpoParams):
     max_pairs: int | None = Field(gt=0)
 
 
-def main() -> None:
-    """Read the train split of the mix, write the offline policy."""
-    mix, passed, pi0, out, curves, folder = edge.arguments(
-        "MIX", "PASSED", "PI0", "OUT", "CURVES", "TRAINING"
-    )
+def start(mix: Path, passed: Path, pi0: Path) -> Start:
+    """The run that the recipe asks for."""
     params = load("offline_dpo", OfflineDpoParams)
     demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
-    optimise("offline_dpo", pairs, pi0, pi0, params, out, curves, folder)
+    return Start("offline_dpo", pairs, pi0, pi0, params)
+
+
+def referenced(mix: Path, passed: Path, pi0: Path) -> None:
+    """Ask the row store for all that the stage asks of it; nothing is written elsewhere."""
+    start(mix, passed, pi0).rows()
+
+
+def main() -> None:
+    """Read the train split of the mix, write the offline policy."""
+    names = ("MIX", "PASSED", "PI0", "OUT", "CURVES", "TRAINING")
+    mix, passed, pi0, out, curves, folder = edge.arguments(*names)
+    optimise(start(mix, passed, pi0), out, curves, folder)
 
 
 if __name__ == "__main__":

@@ -28,20 +28,17 @@ class PairParams(Params):
     strategy: Literal["best_worst", "best_random", "random"]
     length_penalty: float = Field(ge=0)
     min_margin: float = Field(ge=0)
-    keep_unfinished: bool
     seed: int
 
 
 def scored(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairParams) -> pl.DataFrame:
-    """Distinct usable candidates with their penalised `score`, best first within a prompt."""
+    """Distinct candidates with their penalised `score`, best first within a prompt."""
     rows = candidates.join(
         judgments, on=["candidate_id", "prompt_id"], how="left", validate="1:1", maintain_order="left"
     )
     assert rows["score"].null_count() == 0, "a candidate has no judgment"
     penalty = params.length_penalty * pl.col("response").str.len_chars()
     rows = rows.with_columns(score=pl.col("score") - penalty)
-    if not params.keep_unfinished:
-        rows = rows.filter(pl.col("finish_reason") == "stop")
     order = ["prompt_id", "score", "candidate_id"]
     ranked = rows.sort(order, descending=[False, True, False])
     return ranked.unique(["prompt_id", "response"], keep="first", maintain_order=True)
@@ -112,8 +109,6 @@ def paired(
     rows = scored(candidates, judgments, params)
     pairs, drops = selected(rows, iteration, params)
     prompts = candidates["prompt_id"].unique().sort()
-    gone = set(prompts) - set(rows["prompt_id"])
-    drops += [{"prompt_id": p, "reason": "no finished answer", "value": 0.0} for p in sorted(gone)]
     schema = {"prompt_id": pl.String, "reason": pl.String, "value": pl.Float64, "threshold": pl.Float64}
     number = pl.DataFrame({"prompt_id": prompts}).with_row_index("row").cast({"row": pl.Int64})
     lost = pl.DataFrame(drops, schema=schema).join(number, on="prompt_id", how="left", maintain_order="left")

@@ -8,7 +8,7 @@ name, found by import at run time.
 """
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,9 +44,10 @@ TABLES = ("sources", "mixes", "iterations")
 
 
 class IterationParams(Params):
-    """One row of the loop: the policy it starts from."""
+    """One row of the loop: the policy it starts from, and another model that samples may ask."""
 
     prev: str = Field(pattern=r"^t\d+$")
+    variant: str
 
 
 def imported(path: str) -> Any:
@@ -70,7 +71,7 @@ def check(recipe: Mapping[str, Any]) -> None:
     sections = {name: parse(name, imported(path), recipe[name]) for name, path in SECTIONS.items()}
     mixes = {name: parse(f"mixes.{name}", imported(MIX), body) for name, body in recipe["mixes"].items()}
     check_sources(recipe["sources"])
-    check_iterations(recipe["iterations"], sections["prompts"].slices)
+    check_iterations(recipe["iterations"], sections["prompts"].slices, sections["train"].checkpoints)
     check_gates(mixes, sections["profile"].gates)
     check_references(recipe["sources"], mixes, sections)
 
@@ -103,20 +104,27 @@ def adapter_module(name: str, adapter: str) -> Any:
     return importlib.import_module(f"pipeline.sources.{adapter}")
 
 
-def check_iterations(iterations: Mapping[str, Any], slices: int) -> None:
-    """Keys are t1..tT, each `prev` is an earlier policy, and there is a prompt slice for each."""
+def check_iterations(iterations: Mapping[str, Any], slices: int, checkpoints: Sequence[float]) -> None:
+    """Keys are t1..tT, `prev` and `variant` are there before the iteration, and there is a slice for each."""
     expected = [f"t{number}" for number in range(1, len(iterations) + 1)]
     if list(iterations) != expected:
         raise UserError(
             f"params.yaml: iterations: expected the keys {expected} in order, found {list(iterations)}"
         )
     for number, (key, body) in enumerate(iterations.items()):
-        prev = parse(f"iterations.{key}", IterationParams, body).prev
+        row = parse(f"iterations.{key}", IterationParams, body)
         earlier = [f"t{before}" for before in range(number + 1)]
-        if prev not in earlier:
+        if row.prev not in earlier:
             raise UserError(
                 f"params.yaml: iterations.{key}.prev: expected an earlier policy, one of {earlier}, "
-                f"found {prev!r}"
+                f"found {row.prev!r}"
+            )
+        kept = [f"checkpoints/{t}/{fraction}" for t in earlier[1:] for fraction in checkpoints]
+        others = ["base", "offline_dpo", *(f"policies/{t}" for t in earlier if t != row.prev), *kept]
+        if row.variant not in others:
+            raise UserError(
+                f"params.yaml: iterations.{key}.variant: expected a model other than prev that is there "
+                f"before, one of {others} (train.checkpoints adds some), found {row.variant!r}"
             )
     if len(iterations) > slices:
         raise UserError(

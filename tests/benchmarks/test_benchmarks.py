@@ -7,9 +7,13 @@ import sys
 import pytest
 
 from benchmarks import all as benchmarks_all
+from benchmarks import incremental
 from tests.smoke_project import ROOT, environment
 
-SMALL = {"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "startup": 5, "sampling": 2}
+SMALL = {
+    **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "startup": 5},
+    **{"generation_transformers": 2, "generation_vllm": 2, "projection": 160},
+}
 KEYS = {"name", "ours", "peer", "ratio", "unit", "peer_is", "input", "equality", "runs", "notes"}
 
 
@@ -24,6 +28,8 @@ def outcome(name: str) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_benchmark_compares_both_sides_and_tells_their_speed(name):
+    if benchmarks_all.lacks(name):
+        pytest.skip(f"{benchmarks_all.PACKAGES[name]} is not installed")
     told = outcome(name)
     assert set(told) - {"recall", "precision", "classes"} == KEYS
     assert told["name"] == name
@@ -45,10 +51,33 @@ def test_the_mix_at_full_scale_gives_the_counts_of_table_5_on_a_small_part_of_it
     assert {"seconds", "peak_mib", "linear", "within"} <= set(told["notes"])
 
 
+@pytest.mark.slow
+def test_after_an_edit_engines_compute_what_is_new_and_nothing_else():
+    words = [sys.executable, "-m", "benchmarks.incremental", "--rows", "40"]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told) - {"classes", "extra_cells"} == KEYS
+    assert told["extra_cells"] == dict.fromkeys(["first_run", *incremental.SCENARIOS], 0)
+    figures = told["classes"]
+    assert all(found["missing_cells"] == 0 for found in figures.values())
+    # Engines were asked at all, for everything that they compute, and most scenarios need stored cells, too.
+    assert {"sample", "score", "prefer", "log_probs", "reference"} <= set(figures["first_run"])
+    assert [name for name, found in figures.items() if not found["computed"]] == ["execution_changed"]
+    for name in ("prompts_plus_1_percent", "samples_8_to_16", "execution_changed", "prompts_shared"):
+        assert figures[name]["computed"] < figures[name]["without_a_store"]
+
+
 def test_every_benchmark_is_run_by_make_bench():
-    shared = {"__init__", "all", "measure"}
+    shared = {"__init__", "all", "measure", "gpu_check", "random_models"}
     assert set(benchmarks_all.NAMES) == {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - shared
-    assert set(benchmarks_all.NAMES) == set(SMALL) | {"mix_full_scale"}
+    assert set(benchmarks_all.NAMES) == set(SMALL) | {"mix_full_scale", "incremental"}
+
+
+def test_a_benchmark_without_its_package_is_named_on_the_page(monkeypatch):
+    monkeypatch.setattr(benchmarks_all, "find_spec", lambda name: None)
+    assert [name for name in benchmarks_all.NAMES if benchmarks_all.lacks(name)] == ["generation_vllm"]
+    assert "- `generation_vllm`: not run, without vllm." in benchmarks_all.page([], ["generation_vllm"])
 
 
 def test_the_page_has_a_line_for_each_result():

@@ -12,9 +12,9 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from pipeline.engines.repeatable import Shuffle
 from pipeline.engines.tiny_models import tiny_random
-from pipeline.engines.trainers import reference_logps, train_dpo
+from pipeline.engines.trainers import train_dpo
 from pipeline.errors import UserError
-from tests.engines.tiny_runs import DPO, END, KINDS, curve, params, rows, run_in, train
+from tests.engines.tiny_runs import DPO, END, KINDS, curve, params, rows, run_in, train, with_reference
 
 
 @pytest.fixture(scope="module")
@@ -166,27 +166,11 @@ def test_the_dpo_reference_is_the_given_model_not_the_policy(tiny, tmp_path):
     other = tmp_path / "other"
     tiny_random(other, "smollm2", seed=9)
     same, apart = run_in(tmp_path / "a"), run_in(tmp_path / "b")
-    train_dpo(tiny, tiny, rows("dpo"), params(), DPO, same)
-    train_dpo(tiny, other, rows("dpo"), params(), DPO, apart)
+    train_dpo(tiny, with_reference(tiny, rows("dpo")), params(), DPO, same)
+    train_dpo(tiny, with_reference(other, rows("dpo")), params(), DPO, apart)
     assert curve(same, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
     assert curve(same, "margin")[0] == pytest.approx(0, abs=1e-6)
     assert abs(curve(apart, "margin")[0]) > 1e-4
-
-
-def test_reference_logps_are_those_of_the_model_whatever_shares_the_batch(tiny):
-
-    data = rows("dpo")
-    model = AutoModelForCausalLM.from_pretrained(tiny).eval()
-    together = reference_logps(tiny, data, 4096, "float32")
-    alone = reference_logps(tiny, data, 1, "float32")
-    for name, answers in (("ref_chosen_logps", "chosen_ids"), ("ref_rejected_logps", "rejected_ids")):
-        assert together[name].to_list() == pytest.approx(alone[name].to_list(), abs=1e-4)
-        expected = []
-        for prompt, answer in data.select("prompt_ids", answers).rows():
-            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-            picked = logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None])
-            expected.append(picked.sum().item())
-        assert alone[name].to_list() == pytest.approx(expected, abs=1e-4)
 
 
 def test_documents_of_a_packed_row_do_not_see_each_other(tiny):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline.engines.reference import answers, trl_log_probs, with_logps
 from pipeline.engines.trainers import train_dpo, train_reward, train_sft
 from pipeline.packing import TOKENS
 from pipeline.training import DpoLoss, LossTerm, RewardLoss, Run, TrainingParams
@@ -75,8 +76,15 @@ def train(
     elif kind == "reward":
         train_reward(base, data, settings, REWARD, run)
     else:
-        train_dpo(base, base, data, settings, DPO, run)
+        train_dpo(base, with_reference(base, data), settings, DPO, run)
     return outputs(run)
+
+
+def with_reference(reference: Path, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Pairs with their log-probabilities under a model, as `referenced` gives them, without a store."""
+    asks = answers(pairs)
+    found = dict(trl_log_probs(reference, "float32", 4096)(asks))
+    return with_logps(pairs, pl.Series([found[i] for i in range(len(asks))], dtype=pl.Float64))
 
 
 def outputs(run: Run) -> dict[str, bytes]:

@@ -31,6 +31,7 @@ def candidates_of(*rows: tuple[str, str]) -> pl.DataFrame:
             "candidate_id": content_id(prompt, i, response),
             "prompt_id": prompt_id(user(prompt)),
             "prompt": user(prompt),
+            "policy": "policies/t0",
             "sample": i,
             "temperature": 1.0,
             "response": response,

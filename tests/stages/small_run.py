@@ -180,7 +180,8 @@ def write_iteration(folder: Path) -> None:
             key = {"candidate_id": content_id(words, sample), "prompt_id": prompt_id(user(words))}
             body = {"sample": sample, "temperature": 1.0, "response": response, "tokens": 10 * (2 - sample)}
             end = {"finish_reason": "stop" if sample == 0 else "length"}
-            candidates.append(key | {"prompt": user(words)} | body | end)
+            who = {"prompt": user(words), "policy": "base" if sample else "policies/t0"}
+            candidates.append(key | who | body | end)
             judgments.append(key | {"judge": "bt", "score": score})
     tables.write(CANDIDATES, frame(CANDIDATES, candidates), folder / "generate" / "candidates.parquet")
     tables.write(JUDGMENTS, frame(JUDGMENTS, judgments), folder / "judge" / "judgments.parquet")
@@ -190,7 +191,38 @@ def write_iteration(folder: Path) -> None:
     made = {name: value for name, value in (shared | own).items() if name in PAIRS.columns}
     tables.write(PAIRS, frame(PAIRS, [made]), folder / "pair" / "pairs.parquet")
     close(folder / "generate", "generate@t1", "candidates", 4)
+    write_json(folder / "generate" / "generation.json", generation())
     close(folder / "pair", "pair@t1", "prompts", 1, ("t1", "tie", None))
+
+
+def generation() -> dict[str, object]:
+    """The account of the answers of `write_iteration`: one of pi_0 and one of the base model per prompt."""
+    shares = {
+        "finished": 1.0,
+        "unfinished": 0.0,
+        "empty": 0.0,
+        "mean_tokens": 20.0,
+        "distinct_per_prompt": 1.0,
+    }
+    ends = {"finished": 0.0, "unfinished": 1.0, "mean_tokens": 10.0}
+    first = {"policy": "policies/t0", "temperature": 1.0, "asked": 2, "answers": 2} | shares
+    none = dict.fromkeys(("finished", "unfinished", "empty", "mean_tokens", "distinct_per_prompt"))
+    unanswered = {"policy": "offline_dpo", "temperature": 1.0, "asked": 0, "answers": 0} | none
+    every = {
+        "finished": 0.5,
+        "unfinished": 0.5,
+        "empty": 0.0,
+        "mean_tokens": 15.0,
+        "distinct_per_prompt": 2.0,
+    }
+    return {
+        "prompts": 2,
+        "asked": 4,
+        "kept": 4,
+        "dropped": {},
+        "samples": [first, first | ends | {"policy": "base"}, unanswered],
+        "all": {"answers": 4} | every,
+    }
 
 
 def evaluations(

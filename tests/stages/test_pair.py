@@ -10,23 +10,22 @@ from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
 from pipeline.stages.pair import PairParams, paired
 from pipeline.tables import check
 
-BEST_WORST = PairParams(
-    strategy="best_worst", length_penalty=0.0, min_margin=0.0, keep_unfinished=True, seed=1
-)
+BEST_WORST = PairParams(strategy="best_worst", length_penalty=0.0, min_margin=0.0, seed=1)
 
 
 def pool(*rows: tuple[str, str, float]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Candidates and judgments from (prompt, response, score); a trailing ~ marks an unfinished answer."""
+    """Candidates and judgments from (prompt, response, score), by two policies in turn."""
     candidates = [
         {
             "candidate_id": f"{prompt}{i}",
             "prompt_id": prompt,
             "prompt": [{"role": "user", "content": prompt}],
+            "policy": f"policies/t{i % 2}",
             "sample": i,
             "temperature": 1.0,
             "response": text,
             "tokens": len(text),
-            "finish_reason": "length" if text.endswith("~") else "stop",
+            "finish_reason": "stop",
         }
         for i, (prompt, text, _) in enumerate(rows)
     ]
@@ -70,7 +69,6 @@ def test_the_length_penalty_selects_and_orders():
         ([("p", "a", 1.0), ("p", "b", 1.0)], {}, "tie"),
         ([("p", "same", 1.0), ("p", "same", 3.0)], {}, "fewer than two distinct answers"),
         ([("p", "a", 1.0), ("p", "b", 1.2)], {"min_margin": 0.5}, "below the margin"),
-        ([("p", "a~", 1.0), ("p", "b~", 2.0)], {"keep_unfinished": False}, "no finished answer"),
     ],
 )
 def test_a_prompt_without_information_is_dropped_by_name(rows, changes, reason):
@@ -91,17 +89,16 @@ def test_random_orders_its_two_by_score():
 
 
 answer = st.tuples(
-    st.sampled_from("pqrs"), st.sampled_from(["a", "b", "c~", "d"]), st.sampled_from([0.0, 1.0, 2.5])
+    st.sampled_from("pqrs"), st.sampled_from(["a", "b", "c", "d"]), st.sampled_from([0.0, 1.0, 2.5])
 )
 
 
 @given(
     st.lists(answer, min_size=1, max_size=20),
     st.sampled_from(["best_worst", "best_random", "random"]),
-    st.booleans(),
 )
 @settings(deadline=None, max_examples=60)
-def test_every_prompt_is_a_pair_or_a_line_of_the_ledger(rows, strategy, keep):
-    made, reasons = pairs_and_reasons(*rows, strategy=strategy, keep_unfinished=keep)
+def test_every_prompt_is_a_pair_or_a_line_of_the_ledger(rows, strategy):
+    made, reasons = pairs_and_reasons(*rows, strategy=strategy)
     assert len(made) + len(reasons) == len({prompt for prompt, _, _ in rows})
     assert all(chosen != rejected for chosen, rejected in made)

@@ -74,6 +74,20 @@ def told(recipe: dict[str, Any]) -> str:
         ),
         ("iterations.t2.prev", "t2", "one of ['t0', 't1'], found 't2'"),
         ("iterations.t2.prev", "sft", "iterations.t2.prev: string should match pattern"),
+        ("iterations.t2.variant", REMOVED, "iterations.t2.variant is missing"),
+        (
+            "iterations.t2.variant",
+            "policies/t1",
+            "iterations.t2.variant: expected a model other than prev that is there before, one of "
+            "['base', 'offline_dpo', 'policies/t0'] (train.checkpoints adds some), found 'policies/t1'",
+        ),
+        ("iterations.t2.variant", "policies/t2", "found 'policies/t2'"),
+        ("iterations.t1.variant", "checkpoints/t1/0.5", "found 'checkpoints/t1/0.5'"),
+        ("generate.samples.0.policy", "base", "generate.samples.0.policy: input should be 'current'"),
+        ("generate.samples.1.temperature", 1.0, "expected each policy and temperature once"),
+        ("generate.unfinished", True, "generate.unfinished: input should be 'keep' or 'drop', found True"),
+        ("train.checkpoints", [0.5, 0.2], "checkpoints: expected rising parts of the run"),
+        ("train.checkpoints", [1.0], "train.checkpoints.0: input should be less than 1, found 1.0"),
         ("iterations.t4", {"prev": "t1"}, "iterations: expected the keys ['t1', 't2', 't3'] in order"),
         ("prompts.slices", 1, "prompts.slices: expected at least 2, one per iteration, found 1"),
         ("mixes.offline.sources.0.name", "nektar", "mixes.offline.sources: expected one of ["),
@@ -111,6 +125,14 @@ def test_a_mistake_is_told_by_its_key(dotted, value, said):
     assert said in message
     assert message.startswith("params.yaml: ")
     assert "\n" not in message
+
+
+def test_a_kept_checkpoint_of_an_earlier_iteration_may_answer():
+    recipe = changed("train.checkpoints", [0.25, 0.5])
+    recipe["iterations"]["t2"]["variant"] = "checkpoints/t1/0.25"
+    check(recipe)
+    recipe["iterations"]["t2"]["variant"] = "checkpoints/t1/0.75"
+    assert "'checkpoints/t1/0.25', 'checkpoints/t1/0.5'] (train.checkpoints adds some)" in told(recipe)
 
 
 def test_several_wrong_keys_of_a_section_are_told_at_once():

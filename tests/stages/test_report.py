@@ -129,6 +129,16 @@ def test_an_iteration_shows_its_rewards_lengths_and_the_best_of_n_bound(figures)
     assert t1["dropped"]["pair"] == {"tie": 1}
 
 
+def test_an_iteration_shows_who_answered_and_how(page):
+    nothing = ["0", "0", *["\u2013"] * 5]
+    assert grid(page, "Samples of t1") == [
+        ["policies/t0", "1.0", "2", "2", "100.0%", "0.0%", "0.0%", "20.0", "1.00"],
+        ["base", "1.0", "2", "2", "0.0%", "100.0%", "0.0%", "10.0", "1.00"],
+        ["offline_dpo", "1.0", *nothing],
+        ["all", "\u2013", "4", "4", "50.0%", "50.0%", "0.0%", "15.0", "2.00"],
+    ]
+
+
 def test_packing_counts_tokens_and_fill(figures):
     assert {name: figures["sft"][name] for name in ("kept", "blocks", "tokens", "fill")} == {
         "kept": 3,

@@ -1,15 +1,17 @@
-"""Sample n answers per prompt: our sampler against `generate` with one prompt at a time.
+"""Sample the paper's n answers per prompt with transformers: our sampler against `generate`, one by one.
 
-The peer is the plain loop: each prompt by itself, `num_return_sequences` for the n answers. Ours
-fills every batch with rows of any prompt and refills places that become free. Texts cannot be compared,
-since each side draws its own random numbers; the greedy answers must be equal.
+The peer is the plain loop: each prompt by itself, and one call per temperature with `num_return_sequences`
+for its answers. Ours fills every batch with rows of any prompt and temperature, and refills places that
+become free. Prompts differ in length as real ones do, and answers end where the model ends its turn. Texts
+cannot be compared, since each side draws its own random numbers; the greedy answers must be equal.
 
-    python -m benchmarks.sampling [--rows N] [--repeats N] [--model FOLDER] [--dtype float32|bfloat16]
+    python -m benchmarks.generation_transformers [--rows N] [--repeats N] [--model FOLDER] [--dtype DTYPE]
 """
 
 import json
 import tempfile
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,21 @@ from pipeline.engines.tiny_models import tiny_random
 from pipeline.models import SampleRequest
 
 ROWS = 16
+TEMPERATURES = (1.0, 0.7)
+"""The paper's: half of the n answers at each."""
 ANSWERS = 4
-NEW_TOKENS = 48
+"""For each temperature."""
+NEW_TOKENS = 64
+LONGEST = 9
+"""Questions in the longest prompt."""
 SAMPLES = Path("data/samples/dibt_10k/data/train-00000-of-00001.parquet")
 
 
 def prompts_of(chat: Chat, rows: int) -> list[tuple[int, ...]]:
-    """Rendered prompts of the sample data, again from the first where they run out."""
-    texts = pl.read_parquet(SAMPLES)["prompt"].to_list()
-    return [tuple(chat.prompt_ids([{"role": "user", "content": texts[i % len(texts)]}])) for i in range(rows)]
+    """Rendered prompts of one to LONGEST questions of the sample data, some 40 to 200 tokens."""
+    questions = cycle(pl.read_parquet(SAMPLES)["prompt"].to_list())
+    texts = ["\n".join(islice(questions, 1 + i * 4 % LONGEST)) for i in range(rows)]
+    return [tuple(chat.prompt_ids([{"role": "user", "content": text}])) for text in texts]
 
 
 class Peer:
@@ -97,22 +105,26 @@ def measured(model: Path, rows: int, repeats: int, dtype: str, *, tiny: bool) ->
 
     def ours() -> None:
         asked = [
-            SampleRequest(prompt, 1.0, i * ANSWERS + k)
+            SampleRequest(prompt, temperature, i * ANSWERS + k)
             for i, prompt in enumerate(prompts)
+            for temperature in TEMPERATURES
             for k in range(ANSWERS)
         ]
         counted["ours"] = sum(done.tokens for _, done in sampler(asked, max_new_tokens=NEW_TOKENS))
 
     def one_by_one() -> None:
-        found = peer(
-            prompts, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=ANSWERS
+        whole = {"do_sample": True, "top_k": 0, "top_p": 1.0, "num_return_sequences": ANSWERS}
+        counted["peer"] = sum(
+            len(ids)
+            for prompt in prompts
+            for temperature in TEMPERATURES
+            for ids in peer([prompt], temperature=temperature, **whole)
         )
-        counted["peer"] = sum(map(len, found))
 
     fast, slow = medians(repeats, ours, one_by_one)
     own, other = counted["ours"] / fast, counted["peer"] / slow
     return Result(
-        name="sampling",
+        name="generation_transformers",
         ours=own,
         peer=other,
         ratio=own / other,
@@ -122,7 +134,8 @@ def measured(model: Path, rows: int, repeats: int, dtype: str, *, tiny: bool) ->
         equality=f"greedy answers: {same} of {rows} the same, {dtype}",
         runs=repeats,
         notes={
-            "answers": ANSWERS,
+            "answers": ANSWERS * len(TEMPERATURES),
+            "prompt_tokens": f"{min(map(len, prompts))} to {max(map(len, prompts))}",
             "max_new_tokens": NEW_TOKENS,
             "model": "tiny random" if tiny else json.loads((model / "config.json").read_text())["model_type"],
         },

@@ -1,0 +1,1 @@
+"""Calls to the engines, counted from outside the product, and what they should be."""

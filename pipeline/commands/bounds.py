@@ -1,0 +1,130 @@
+"""How many rows a stage can ask at most, where its inputs are still to be made.
+
+The recipe bounds them: a slice has at most so many prompts, a prompt so many answers. A table that
+stays as it is counts for itself.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from pipeline.cells import Kind
+from pipeline.commands.graph import Outlook
+from pipeline.engines.evaluation import EvaluateParams
+from pipeline.engines.judging import JudgeParams
+from pipeline.params import Params, load
+from pipeline.stages.evaluate_judges import EvaluateJudgesParams
+from pipeline.stages.generate import GenerateParams
+from pipeline.stages.offline_dpo import OfflineDpoParams
+from pipeline.stages.prompts import PromptsParams
+
+#: Rows by kind, and by the engine that computes them.
+Most = list[tuple[Kind, str, int]]
+
+P = TypeVar("P", bound=Params)
+
+
+class Bounds:
+    """Bounds of stages, looked at in the order of the graph."""
+
+    def __init__(self) -> None:
+        self.prompts: dict[str, int] = {}
+        """Most prompts by iteration."""
+        self.sections: dict[str, Params] = {}
+        """What has been read of params.yaml."""
+
+    def section(self, name: str, kind: type[P]) -> P:
+        """A section of params.yaml, read once."""
+        if not isinstance(self.sections.get(name), kind):
+            self.sections[name] = load(name, kind)
+        found = self.sections[name]
+        assert isinstance(found, kind)
+        return found
+
+    def note(self, outlook: Outlook) -> None:
+        """Keep how many prompts an iteration has: later stages of it are bounded by that."""
+        group, _, key = outlook.name.partition("@")
+        if group == "generate":
+            self.prompts[key] = self.slice(outlook, outlook.words[1], "per_slice")
+
+    def most(self, outlook: Outlook) -> Most | None:
+        """Most rows of a stage that asks the row store; None where nothing bounds them."""
+        group, _, key = outlook.name.partition("@")
+        match group:
+            case "generate":
+                engine = self.section("generate", GenerateParams).engine
+                return [("sample", engine, self.prompts[key] * self.answers)]
+            case "judge":
+                return self.judge(key, outlook)
+            case "evaluate":
+                return self.evaluation(outlook, outlook.words[1], policies=1)
+            case "evaluate_baselines":
+                return self.evaluation(outlook, outlook.words[0], policies=2)
+            case "evaluate_judges":
+                return self.judge_evaluation()
+            case "train":
+                return references(self.prompts[key])
+            case _:
+                return self.offline(outlook)
+
+    def slice(self, outlook: Outlook, path: str, limit: str) -> int:
+        """The prompts of a slice that stays as it is, or else what the recipe says of it."""
+        if path not in outlook.stale + outlook.absent:
+            return height(Path(path))
+        return getattr(self.section("prompts", PromptsParams), limit)
+
+    @property
+    def answers(self) -> int:
+        """n: samples of each prompt."""
+        return sum(wanted.count for wanted in self.section("generate", GenerateParams).samples)
+
+    def judge(self, key: str, outlook: Outlook) -> Most:
+        """A score per answer; or each answer against every other of its prompt, in both orders."""
+        params, candidates = self.section("judge", JudgeParams), outlook.words[1]
+        if candidates not in outlook.stale + outlook.absent:
+            table = pl.read_parquet(Path(candidates) / "candidates.parquet", columns=["prompt_id"])
+            answers = table["prompt_id"].value_counts()["count"].to_list()
+        else:
+            answers = [self.answers] * self.prompts[key]
+        if params.kind == "bt":
+            return [("score", params.engine, sum(answers))]
+        return [("prefer", params.engine, sum(count * (count - 1) for count in answers))]
+
+    def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
+        """Answers, preferences in both orders, the judge's scores, log-probabilities under two policies.
+
+        evaluate_baselines judges pi_0's own answers; against itself, pi_0 needs no log-probabilities.
+        """
+        asked = self.slice(outlook, prompts, "validation")
+        params, judge = self.section("evaluate", EvaluateParams), self.section("judge", JudgeParams)
+        bt = judge.kind == "bt"
+        return [
+            ("sample", params.engine, policies * asked),
+            ("prefer", params.engine, policies * 2 * asked),
+            ("score" if bt else "prefer", judge.engine, policies * (1 if bt else 2) * asked),
+            ("log_probs", params.engine, 2 * asked),
+        ]
+
+    def judge_evaluation(self) -> Most:
+        """Both answers of each pair, or the pair in both orders, for each judge."""
+        params = self.section("evaluate_judges", EvaluateJudgesParams)
+        pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
+        return [("score" if judge == "bt" else "prefer", params.engine, 2 * pairs) for judge in params.judges]
+
+    def offline(self, outlook: Outlook) -> Most | None:
+        """The pairs up to the cap, or all of a mix that stays."""
+        pairs, mix = self.section("offline_dpo", OfflineDpoParams).max_pairs, outlook.words[0]
+        if pairs is None and mix not in outlook.stale + outlook.absent:
+            pairs = height(Path(mix) / "train.parquet")
+        return None if pairs is None else references(pairs)
+
+
+def references(pairs: int) -> Most:
+    """Both answers of each pair under the reference model."""
+    return [("log_probs", "trl", 2 * pairs)]
+
+
+def height(path: Path) -> int:
+    """The rows of a table."""
+    return pl.scan_parquet(path).select(pl.len()).collect().item()

@@ -1,0 +1,80 @@
+"""What the fills of a stage would do, found out without computing anything.
+
+Within `planning()` a fill (pipeline/filling.py) notes what it is asked and what the store does not have,
+and answers with stand-ins for what is missing, so that a stage goes on to its last fill.
+"""
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.cells import Cells
+from pipeline.store import RowStore
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One fill: its set of cells, the folder of the model, and the distinct keys that it asks."""
+
+    cells: Cells
+    model: Path
+    asked: pl.Series
+    missing: pl.Series
+    """Those of `asked` that the store does not have."""
+    exact: bool
+    """False where an ask may contain a text that is still to be sampled: the keys are then stand-ins, as
+    many as there can be. What is sampled never depends on what the same stage has sampled before."""
+
+
+@dataclass
+class Plan:
+    """The fills of a stage, in their order."""
+
+    fills: list[Planned] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every ask is known: no text is missing."""
+        return not any(fill.cells.kind == "sample" and len(fill.missing) for fill in self.fills)
+
+    def note(
+        self, store: RowStore, cells: Cells, keys: pl.Series, missing: pl.Series, model: Path
+    ) -> pl.DataFrame:
+        """Enter a fill. Gives the value of each distinct key, or a stand-in."""
+        exact = cells.kind == "sample" or self.complete
+        self.fills.append(Planned(cells, model, keys.unique(maintain_order=True), missing, exact))
+        return pl.concat([store.values(cells, keys), stand_ins(cells, missing)])
+
+
+def stand_ins(cells: Cells, keys: pl.Series) -> pl.DataFrame:
+    """Values for `keys` that nothing has computed: a text like no other, a number that is none.
+
+    Two models that are asked the same have the same key: their texts differ by the set.
+    """
+    texts = {
+        "text": f"pending {cells.name} " + pl.col("key"),
+        "tokens": pl.lit(1),
+        "finish_reason": pl.lit("stop"),
+    }
+    numbers = {"value": pl.lit(math.nan)}
+    values = texts if cells.kind == "sample" else numbers
+    frame = keys.rename("key").to_frame().with_columns(**values)
+    return frame.select(cells.schema.names()).cast(dict(cells.schema))
+
+
+PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
+
+
+@contextmanager
+def planning() -> Generator[Plan]:
+    """Within it fills compute nothing and are noted in the plan."""
+    token = PLAN.set(plan := Plan())
+    try:
+        yield plan
+    finally:
+        PLAN.reset(token)
