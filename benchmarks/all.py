@@ -33,6 +33,7 @@ HEAD = """\
 
 `make bench` writes this page. Each line is the last line of `python -m benchmarks.<name>`: the median of
 `runs` runs of ours and of the peer, taken in turns, after both were checked to give the same result.
+Figures on GPUs are on [another page](gpu.md), to which `make gpu-check` adds lines; this one is replaced.
 
 Machine: {cores} CPU cores, {memory} GiB of memory; Python {python}, polars {polars},
 datasets {datasets}, transformers {transformers}, TRL {trl}, torch {torch}.

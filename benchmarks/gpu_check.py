@@ -30,7 +30,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +44,31 @@ from pipeline.models import Completion, SampleRequest
 
 PAGE = Path("docs/gpu.md")
 
-#: Part of the device's name -> memory bandwidth in TB/s, dense bfloat16 TFLOP/s; the first that fits.
+#: The device's whole name -> memory bandwidth in TB/s, dense bfloat16 TFLOP/s: names that begin alike differ.
 DEVICES = {
-    "H200": (4.8, 989),
-    "H100 PCIe": (2.0, 756),
-    "H100": (3.35, 989),
-    "A100-SXM4-80GB": (2.04, 312),
-    "A100 80GB PCIe": (1.94, 312),
-    "A100": (1.56, 312),
-    "L40S": (0.864, 362),
-    "L4": (0.3, 121),
+    "NVIDIA H200": (4.8, 989),
+    "NVIDIA H200 NVL": (4.8, 835),
+    "NVIDIA H100 80GB HBM3": (3.35, 989),
+    "NVIDIA H100 NVL": (3.9, 835),
+    "NVIDIA H100 PCIe": (2.0, 756),
+    "NVIDIA A100-SXM4-80GB": (2.04, 312),
+    "NVIDIA A100 80GB PCIe": (1.94, 312),
+    "NVIDIA A100-SXM4-40GB": (1.56, 312),
+    "NVIDIA A100-PCIE-40GB": (1.56, 312),
+    "NVIDIA L40S": (0.864, 362),
+    "NVIDIA L40": (0.864, 181),
+    "NVIDIA L4": (0.3, 121),
 }
+WARM_ROWS = 16
+"""Prompts that start the engine before it is timed."""
 
 HEAD = """\
 # On a GPU
 
 `make gpu-check` adds a line to this page: sampling and scoring with a model of the shape of Llama-3-8B and
 random weights, in bfloat16. The roofs are what the memory bandwidth and the arithmetic of the device allow;
-the formulas are in `benchmarks/gpu_check.py`. No line: nothing was measured yet.
+the formulas are in `benchmarks/gpu_check.py`. GPU memory is the most that was taken on the device at once;
+under vLLM that is what it reserves (`gpu_memory_utilization`), not what it needs. No line: no figures yet.
 
 """
 COLUMNS = (
@@ -114,11 +120,12 @@ def main() -> None:
     load = Load(words.prompts, words.concurrent, words.prompt_tokens, words.new_tokens)
     os.environ.setdefault("PAIRMILL_VLLM", json.dumps({"max_num_seqs": load.concurrent}))
     try:
+        engine = release(words.engine, words.device)
         device = torch.cuda.get_device_name() if words.device == "cuda" else "CPU"
         limits = roofs(device, words)
         with tempfile.TemporaryDirectory(dir=words.folder) as folder:
             measured = measure(Path(folder), words, load)
-        line = told(device, words, load, measured, limits)
+        line = told(device, engine, words, load, measured, limits)
     except UserError as error:
         sys.stderr.write(f"gpu-check: {error}\n")
         sys.exit(1)
@@ -141,13 +148,13 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=PAGE, help="the page that gets a line")
     words = parser.parse_args()
     if words.engine is None:
-        words.engine = "vllm" if words.device == "cuda" and find_spec("vllm") else "transformers"
+        words.engine = "vllm" if words.device == "cuda" and installed("vllm") else "transformers"
     return words
 
 
 def roofs(device: str, words: argparse.Namespace) -> tuple[float, float] | None:
     """Bandwidth in bytes/s and arithmetic in FLOP/s; None on a CPU. UserError for a device nobody knows."""
-    known = next((figures for name, figures in DEVICES.items() if name in device), (None, None))
+    known = DEVICES.get(device, (None, None))
     bandwidth, tflops = words.bandwidth or known[0], words.tflops or known[1]
     if bandwidth and tflops:
         return bandwidth * 1e12, tflops * 1e12
@@ -163,13 +170,19 @@ def measure(folder: Path, words: argparse.Namespace, load: Load) -> Measured:
     random_reward_model(judge, policy, words.shape, words.device)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(SHAPES[words.shape]["vocab_size"], (load.prompts, load.length), generator=generator)
+    free_memory()
     with peak_memory() as memory:
         sampling = sampled(policy, words.engine, load, ids[:, : load.prompt_tokens].tolist())
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         scoring = scored(judge, words.engine, load, ids.tolist())
     return Measured(sampling, scoring, max(memory))
+
+
+def free_memory() -> None:
+    """Give back the device memory that this process no longer needs: an engine may be another process."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager
@@ -199,7 +212,9 @@ def sampled(model: Path, engine: str, load: Load, prompts: list[list[int]]) -> f
         else transformers_sampler(model, dtype="bfloat16", batch=load.concurrent, threads=0)
     )
     asked = [SampleRequest(tuple(prompt), 1.0, i) for i, prompt in enumerate(prompts)]
-    list(sampler(asked[: load.concurrent], max_new_tokens=load.new_tokens // 8 or 1))
+    # As long as those that are timed, or vLLM starts anew for them; but others, for it keeps what it read.
+    warm = [SampleRequest(one.prompt_ids[::-1], 1.0, one.seed) for one in asked[:WARM_ROWS]]
+    list(sampler(warm, max_new_tokens=load.new_tokens))
     started = time.perf_counter()
     done = dict(sampler(asked, max_new_tokens=load.new_tokens))
     seconds = time.perf_counter() - started
@@ -278,7 +293,12 @@ def head_size(shape: dict[str, int]) -> int:
 
 
 def told(
-    device: str, words: argparse.Namespace, load: Load, measured: Measured, limits: tuple[float, float] | None
+    device: str,
+    engine: str,
+    words: argparse.Namespace,
+    load: Load,
+    measured: Measured,
+    limits: tuple[float, float] | None,
 ) -> str:
     """Print what was measured, give the page's line. UserError where it is more than the device can do."""
     shape = SHAPES[words.shape]
@@ -296,23 +316,39 @@ def told(
         parts = [f"{fraction:.0%}" for fraction in fractions]
     memory = f"{measured.memory / 2**30:.1f}" if measured.memory else "-"
     sys.stdout.write(
-        f"{device}, {words.engine}, shape {words.shape}\n"
+        f"{device}, {engine}, shape {words.shape}\n"
         f"sampling  {measured.sampling:,.0f} tokens/s, {parts[0]} of the memory roof\n"
         f"scoring   {measured.scoring:,.0f} tokens/s, {parts[1]} of the compute roof\n"
         f"GPU memory in use at most {memory} GiB\n"
     )
-    row: list[Any] = [device, f"{words.engine} {release(words.engine)}", words.shape]
+    row: list[Any] = [device, engine, words.shape]
     row += [f"{measured.sampling:,.0f}", parts[0], f"{measured.scoring:,.0f}", parts[1], memory]
     row += [f"{load.prompts} x ({load.prompt_tokens} + {load.new_tokens}) tokens, {load.concurrent} at once"]
     return f"| {' | '.join(row)} |\n"
 
 
-def release(package: str) -> str:
-    """The version of an engine; vLLM's CPU build has another name."""
+def release(engine: str, device: str) -> str:
+    """Name and version of the package that is measured.
+
+    vLLM's build for CPUs has the same modules and another name: UserError where it alone is installed and
+    the device is a GPU.
+    """
+    if installed(engine):
+        return f"{engine} {version(engine)}"
+    if device == "cpu" and installed(f"{engine}-cpu"):
+        return f"{engine}-cpu {version(f'{engine}-cpu')}"
+    raise UserError(
+        f"expected {engine} for {device} to be installed, found none; say "
+        '.venv/bin/pip install -c requirements/constraints.txt -e ".[gpu]", or --engine transformers'
+    )
+
+
+def installed(package: str) -> bool:
+    """Whether a package of this very name is installed."""
     try:
-        return version(package)
+        return bool(version(package))
     except PackageNotFoundError:
-        return version(f"{package}-cpu")
+        return False
 
 
 def add(page: Path, line: str) -> None:

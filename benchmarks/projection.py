@@ -3,11 +3,12 @@
 The store has ten times as many rows as are asked for, in shards of 512: answers of 400 tokens or so, eight to
 a prompt. Timed is the projection: the rows of given keys, in the order of the keys. The peer keeps one line
 per answer with the key of its request, as caches of requests do, and takes from it the lines of the same
-keys. Each run is a process of its own, of which the peak memory is told. In the notes:
+keys. Each run is a process of its own on two cores, of which the peak memory is told. In the notes:
 
 - `lookup`: what of all stored keys, and one more in a hundred, is missing;
 - `scattered`: the projection of as many rows from all shards instead of a tenth of them;
-- `stage`: the whole stage `generate` on the warm store, from prompts to its table.
+- `stage`: the whole stage `generate` on the warm store, from prompts to its table;
+- `limits`: what these may take for 160,000 rows and more; beyond them the program ends with status 1.
 
     python -m benchmarks.projection [--rows N] [--repeats N]
 """
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ ROWS = 160_000
 STORED = 10
 """Times as many rows as are asked for."""
 SHARD = 512
+CORES = 2
+"""What the measured processes may use, where the system can bind a process to some."""
+PROJECTION_SECONDS = 15.0
+PROJECTION_MIB = 2048
+LOOKUP_SECONDS = 10.0
+LIMITED = ("ours", "scattered", "stage")
+"""What is a projection, and has its limits."""
 SAMPLES = (
     Samples(policy="current", temperature=1.0, count=4),
     Samples(policy="current", temperature=0.7, count=4),
@@ -134,6 +142,20 @@ def write(place: Place, keys: pl.Series, pool: list[str]) -> None:
             lines.writelines(json.dumps(row) + "\n" for row in frame.iter_rows(named=True))
 
 
+def expected(place: Place) -> dict[str, str]:
+    """The digests of the rows that the projections must give, from the peer's file, by their sides."""
+    marks = pl.read_parquet(place.keys)
+    with place.lines.open(encoding="utf-8") as lines:
+        stored = zip(marks["scattered"], marks["near"], map(json.loads, lines), strict=True)
+        picked = [(far, near, tuple(row.values())) for far, near, row in stored if far or near]
+    near = [row for _, wanted, row in picked if wanted]
+    return {
+        "ours": digest(near),
+        "scattered": digest(row for far, _, row in picked if far),
+        "stage": digest(sorted((f"{i // N:016x}", row[1]) for i, row in enumerate(near))),
+    }
+
+
 def digest(rows: Rows) -> str:
     """The digest of rows in their order."""
     found = hashlib.sha256()
@@ -168,7 +190,7 @@ def stage(place: Place) -> pl.DataFrame:
     place.out.mkdir(exist_ok=True)
     generate.write(generate.generated("t1", prompts, {"current": place.model}, PARAMS), place.out)
     assert not (place.state / "cells.jsonl").exists(), "the store was not warm"
-    return pl.read_parquet(place.out / "candidates.parquet", columns=["response"])
+    return pl.read_parquet(place.out / "candidates.parquet", columns=["prompt_id", "response"])
 
 
 def projection(place: Place, which: str) -> pl.DataFrame:
@@ -191,9 +213,17 @@ def one(side: str, folder: Path) -> None:
     found = SIDES[side](Place(folder))
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    rows: Iterator[tuple[Any, ...]] = iter(found) if isinstance(found, list) else found.iter_rows()
+    rows: Rows = found if isinstance(found, list) else found.iter_rows()
+    if side == "stage":
+        rows = sorted(rows)  # its own order is that of what it calls the answers
     told = {"seconds": seconds, "peak_mib": peak, "rows": len(found), "digest": digest(rows)}
     sys.stdout.write(json.dumps(told) + "\n")
+
+
+def bind() -> None:
+    """Keep this process, and those that it starts, to CORES cores."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 
 def run(side: str, folder: Path) -> dict[str, Any]:
@@ -219,7 +249,9 @@ def compare(folder: Path, words: argparse.Namespace) -> Result:
     place = Place(folder)
     start("--make", str(words.rows), folder=folder)  # a child's peak memory begins with that of its parent
     turns = [{side: run(side, folder) for side in SIDES} for _ in range(words.repeats)]
-    assert all(turn["ours"]["digest"] == turn["peer"]["digest"] for turn in turns), "the two sides differ"
+    rows = expected(place)
+    for side, wanted in {**rows, "peer": rows["ours"]}.items():
+        assert all(turn[side]["digest"] == wanted for turn in turns), f"{side}: other rows than were stored"
     told = {side: summary([turn[side] for turn in turns]) for side in SIDES}
     stored = words.rows * STORED
     assert told["lookup"]["rows"] == stored // 100, "the look-up missed or made up keys"
@@ -227,6 +259,8 @@ def compare(folder: Path, words: argparse.Namespace) -> Result:
     size = sum(path.stat().st_size for path in place.store.rglob("*.parquet"))
     ours, peer = told.pop("ours"), told.pop("peer")
     memory = {"peak_mib": ours["peak_mib"], "peer_peak_mib": peer["peak_mib"], "stored_rows": stored}
+    limits = {"projection_seconds": PROJECTION_SECONDS, "projection_mib": PROJECTION_MIB}
+    told["limits"] = limits | {"lookup_seconds": LOOKUP_SECONDS, "cores": CORES}
     return Result(
         name="projection",
         ours=ours["seconds"],
@@ -235,10 +269,23 @@ def compare(folder: Path, words: argparse.Namespace) -> Result:
         unit="s",
         peer_is="JSON Lines by key, read by Python",
         input={"rows": words.rows, "bytes": size},
-        equality="all rows and their order; the look-up finds exactly the new keys; nothing is computed",
+        equality="all rows of all projections, and their order; exactly the new keys; nothing is computed",
         runs=words.repeats,
         notes=memory | told,
     )
+
+
+def beyond(result: Result) -> list[str]:
+    """What took more than its limit, one line each."""
+    told = result.notes | {"ours": {"seconds": result.ours, "peak_mib": result.notes["peak_mib"]}}
+    limits = [(side, "seconds", PROJECTION_SECONDS) for side in LIMITED]
+    limits += [(side, "peak_mib", PROJECTION_MIB) for side in LIMITED]
+    limits += [("lookup", "seconds", LOOKUP_SECONDS)]
+    return [
+        f"{side}: expected at most {limit:g} {what}, found {told[side][what]:g}"
+        for side, what, limit in limits
+        if told[side][what] > limit
+    ]
 
 
 def main() -> None:
@@ -256,8 +303,11 @@ def main() -> None:
         return
     if words.rows % N:
         parser.error(f"--rows: expected a multiple of {N}, the answers to a prompt, found {words.rows}")
+    bind()
     with tempfile.TemporaryDirectory() as folder:
-        tell(compare(Path(folder), words))
+        tell(result := compare(Path(folder), words))
+    if words.rows >= ROWS and (found := beyond(result)):
+        sys.exit("\n".join(found))
 
 
 if __name__ == "__main__":

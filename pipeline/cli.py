@@ -5,7 +5,7 @@
     pairmill doctor                                    is this checkout fit to run?
     pairmill plan [STAGE ...] [--all] [--json]         what would run, which rows it computes, how long
     pairmill store stats [--json]                      the row store: what it holds, and who asks it
-    pairmill store gc [--dry-run]                      remove the rows that no recipe asks
+    pairmill store gc [--dry-run]                      remove the rows that the recipe does not ask
     pairmill costs                                     wall time and peak memory of each stage that ran here
 
 Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
@@ -94,9 +94,6 @@ def add_store(commands: Any) -> None:
         "--older-than", type=float, default=1.0, metavar="DAYS", help="younger rows stay (default: 1)"
     )
     command.add_argument(
-        "--recipe", type=Path, action="append", default=[], metavar="FILE", help="a recipe beside params.yaml"
-    )
-    command.add_argument(
         "--force",
         action="store_true",
         help="where it cannot be told what a stage asks, keep all that it might",
@@ -181,10 +178,10 @@ def store_stats(words: argparse.Namespace) -> int:
 
 
 def store_gc(words: argparse.Namespace) -> int:
-    """Remove what no recipe reaches."""
+    """Remove what the recipe does not reach."""
     from pipeline.commands import store
 
-    removed = store.collect(words.recipe, days=words.older_than, dry_run=words.dry_run, force=words.force)
+    removed = store.collect(days=words.older_than, dry_run=words.dry_run, force=words.force)
     say(*store.report(removed, dry_run=words.dry_run))
     return 0
 

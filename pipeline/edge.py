@@ -11,7 +11,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.execution import execution
@@ -64,9 +66,17 @@ def record(stage: str, seconds: float) -> None:
 
 def recorded() -> dict[str, dict[str, float | str]]:
     """The last record of each stage, in the order in which they first ran; empty where nothing ran here."""
-    path = execution().state / "runs.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {(line := json.loads(text))["stage"]: line for text in lines}
+    return {line["stage"]: line for line in records("runs.jsonl")}
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """The lines of a file of `<state>`, the oldest first; without those that a crash has cut."""
+    path = execution().state / name
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def arguments(*names: str) -> list[Path]:

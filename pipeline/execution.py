@@ -18,6 +18,9 @@ from pipeline.params import Params, clause, read_file
 
 EXEC_FILE = Path("exec.yaml")
 
+MOST_ROWS = 2048
+"""Of a shard, so that a look-up finds all its keys in one short read of its end."""
+
 
 class Execution(Params):
     """How a stage runs here."""
@@ -30,7 +33,7 @@ class Execution(Params):
     """Padded tokens scored at once by the transformers engine."""
     micro_batch: int = Field(default=2, gt=0)
     """Rows per optimiser micro-step; the global batch of the recipe is reached by accumulation."""
-    shard_rows: int = Field(default=512, gt=0)
+    shard_rows: int = Field(default=512, gt=0, le=MOST_ROWS)
     """Most rows that a worker computes between two writes to the row store: what a crash can cost."""
     shard_seconds: int = Field(default=60, gt=0)
     """Age in seconds at which a row is written to the row store, with all others, when the next one comes."""

@@ -107,9 +107,9 @@ def fill(work: Work, asks: Sequence[Any], launch: Launch) -> pl.DataFrame:
     """
     store, whole = open_store(), Job(work, work.cells, asks, work.keys(asks))
     cells, column = whole.cells, whole.column()
-    missing, distinct = store.missing(cells, column), column.n_unique()
     if (plan := PLAN.get()) is not None:
-        return in_order(column, plan.note(store, cells, column, missing, work.model))
+        return in_order(column, plan.note(store, cells, column, work.model))
+    missing, distinct = store.missing(cells, column), column.n_unique()
     log.info("%s: %d of %d rows are stored", cells.kind, distinct - len(missing), distinct)
     for _ in range(ROUNDS):
         found = computed(store, whole, missing, launch)

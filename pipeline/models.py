@@ -40,7 +40,8 @@ class Sampler(Protocol):
 
 
 class Scorer(Protocol):
-    """A number per token sequence; a function of weights and ids alone, whatever shares the batch."""
+    """A number per token sequence: a function of weights and ids, up to the rounding of batch shapes (around
+    1e-6 in float32, around 1e-2 in bfloat16)."""
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, float]]: ...
 

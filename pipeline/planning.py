@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.cells import Cells
-from pipeline.store import RowStore
+from pipeline.store import RowStore, Unchanged
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Plan:
         """Whether every ask is known: no text is missing."""
         return not any(fill.cells.kind == "sample" and len(fill.missing) for fill in self.fills)
 
-    def note(
-        self, store: RowStore, cells: Cells, keys: pl.Series, missing: pl.Series, model: Path
-    ) -> pl.DataFrame:
-        """Enter a fill. Gives the value of each distinct key, or a stand-in."""
-        exact = cells.kind == "sample" or self.complete
-        self.fills.append(Planned(cells, model, keys.unique(maintain_order=True), missing, exact))
-        return pl.concat([store.values(cells, keys), stand_ins(cells, missing)])
+    def note(self, store: RowStore, cells: Cells, keys: pl.Series, model: Path) -> pl.DataFrame:
+        """Enter a fill. Gives the value of each distinct key, or a stand-in; the store stays as it is."""
+        exact, asked = cells.kind == "sample" or self.complete, keys.unique(maintain_order=True)
+        found = Unchanged(store).values(cells, asked)
+        missing = asked.filter(~asked.is_in(found["key"].implode()))
+        self.fills.append(Planned(cells, model, asked, missing, exact))
+        return pl.concat([found, stand_ins(cells, missing)])
 
 
 def stand_ins(cells: Cells, keys: pl.Series) -> pl.DataFrame:

@@ -1,11 +1,11 @@
 """What to sample for each prompt: whose answers, at which temperature, and where its seed comes from."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipeline.chat import Chat
 from pipeline.ids import seed_for
@@ -16,12 +16,26 @@ from pipeline.tokenizing import batches, encoded, threads
 Role = Literal["current", "variant"]
 
 
+LEAST_TEMPERATURE = 0.01
+"""Below it, but for 0, vLLM samples at this temperature without saying so."""
+
+
+def servable(temperature: float) -> float:
+    """`temperature`; ValueError unless every engine samples at it."""
+    if temperature != 0 and temperature < LEAST_TEMPERATURE:
+        raise ValueError(f"expected 0 or at least {LEAST_TEMPERATURE}, found {temperature}")
+    return temperature
+
+
+Temperature = Annotated[float, AfterValidator(servable)]
+
+
 class Samples(Params):
     """`count` samples at one `temperature`; the paper takes n/2 at 1.0 and n/2 at 0.7 (section 3.2)."""
 
     policy: Role
     """Who answers: the policy that training goes on from, or the other model of the iteration's row."""
-    temperature: float = Field(ge=0)
+    temperature: Temperature
     count: int = Field(gt=0)
 
 

@@ -18,7 +18,8 @@ from pipeline.storage import stamp
 
 SUFFIX = ".parquet"
 DAMAGED = ".damaged"
-#: The end of a shard that is read for its keys: enough for 3,000 of them.
+#: The end of a shard that is read for its keys: enough for as many as `shard_rows` may be, for
+#: beyond it each look-up reads the whole.
 TAIL_BYTES = 1 << 16
 
 
@@ -53,6 +54,11 @@ def written(path: str) -> int:
     """When a shard or an unfinished file was written, by its name: ns since 1970; 0 where it says nothing."""
     found = re.match(r"[0-9a-f]{16}-", path.rpartition("/")[2])
     return int(found[0][:-1], 16) if found else 0
+
+
+def set_aside(path: str) -> str:
+    """The path of a damaged shard that nobody is to read any more."""
+    return path.removesuffix(SUFFIX) + DAMAGED
 
 
 def digest(content: bytes) -> str:

@@ -10,29 +10,40 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 
 from pipeline.errors import UserError
 
 #: Where a file appears only when its upload is complete, and a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"})
+#: Where a move is one step of the file system. In others fsspec may copy and then remove: a killed writer
+#: would leave a part of a file under a name that promises the whole.
+RENAMING = frozenset({"file", "local", "memory", "sftp", "ssh", "hdfs"})
 PARTIAL = ".partial"
 
 
 class Storage:
     """Files by their path below one folder or URL. Any of its methods may raise UserError: the place
-    cannot be reached, may not be read or written, or is full."""
+    cannot be reached, may not be read or written, or is full. So does making one, for a URL of a file system
+    that may show a part of a file."""
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
-        # Other machines write here, too: a listing that was kept would hide what they wrote.
-        options = {"use_listings_cache": False} if "://" in self.url else {}
+        protocol = get_protocol(self.url)
+        if protocol not in RENAMING | OBJECT_STORES:
+            raise UserError(
+                f"the row store {self.url}: expected a folder or a URL of {', '.join(sorted(RENAMING))}, "
+                f"{', '.join(sorted(OBJECT_STORES))}, where a file appears whole or not at all, found "
+                f"{protocol}; name another place in exec.store (PAIRMILL_STORE)"
+            )
+        self.whole_uploads = protocol in OBJECT_STORES
+        # Other machines write here, too: a listing that was kept would hide what they wrote. What is no
+        # object store keeps none, and may hand on options that it does not know.
+        options = {"use_listings_cache": False} if self.whole_uploads else {}
         self.fs: Any
         with self.told("open", ""):
             self.fs, self.root = fsspec.core.url_to_fs(self.url, **options)
         self.local = isinstance(self.fs, LocalFileSystem)
-        protocol = self.fs.protocol
-        names = {protocol} if isinstance(protocol, str) else set(protocol)
-        self.whole_uploads = bool(names & OBJECT_STORES)
 
     def files(self, folder: str) -> dict[str, int]:
         """Size in bytes by path of the files in a folder, in order; none where there is no such folder."""

@@ -3,7 +3,7 @@
 It lives outside DVC outs, because DVC deletes outs before a run: in a folder, or below any fsspec
 URL. Each set of cells (pipeline/cells.py) has a folder of immutable Parquet shards (pipeline/shards.py).
 A shard's name is the time at which it was written and the digest of its bytes: it is written whole or not
-at all, damage is seen, and of two values for one key every reader takes the one that was there first. Any
+at all, damage is seen, and of two values for one key every reader takes the older of those it sees. Any
 number of writers on any number of machines may append; none waits for another.
 
 A look-up reads the ends of shards, where keys are, and proves no more than them; whoever asks for values
@@ -11,6 +11,7 @@ gets those of shards whose every byte was proven.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ READERS = 16
 """Shards read at once: what hides the latency of an object store, and costs nothing on a disk."""
 LISTINGS = 5
 """How often a folder is listed because a shard was gone when it was read."""
+LISTED_SECONDS = 5.0
+"""How old the listing may be after which a writer names its next shard. A listing costs the more, the more
+shards there are: one per shard would take longer and longer."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,6 +46,8 @@ class RowStore:
     def __init__(self, url: str | Path) -> None:
         self.storage = Storage(url)
         self.url = self.storage.url
+        self.newest: dict[str, tuple[int, float]] = {}
+        """The time of the newest shard known in a set, and when (monotonic) the set was listed for it."""
 
     def missing(self, cells: Cells, keys: pl.Series) -> pl.Series:
         """Those of `keys` that have no value yet; distinct, in order of their first appearance."""
@@ -66,11 +72,14 @@ class RowStore:
         if rows.is_empty():
             return
         content = shards.encoded(rows, cells.schema)
-        present = self.describe(cells)
-        # No shard gets a name before one that can be seen, though this machine's clock be slow:
-        # what was read from the store once must stay the first value of its key.
-        newest = max(map(shards.written, present), default=0)
-        self.storage.write(f"{cells.name}/{shards.name(max(time.time_ns(), newest + 1), content)}", content)
+        newest, listed = self.newest.get(cells.name, (0, -math.inf))
+        if (now := time.monotonic()) - listed > LISTED_SECONDS:
+            newest, listed = max(newest, *map(shards.written, self.describe(cells)), 0), now
+        # No shard gets a name before one that was seen, though this machine's clock be slow: what was read
+        # from the store before this writer began must stay the first value of its key.
+        written = max(time.time_ns(), newest + 1)
+        self.storage.write(f"{cells.name}/{shards.name(written, content)}", content)
+        self.newest[cells.name] = written, listed
 
     def describe(self, cells: Cells) -> dict[str, int]:
         """Have what the set is beside its shards; gives the files of the set. Done before anything is
@@ -129,9 +138,27 @@ class RowStore:
             shards.prove(path, content)
             return read(content)
         except shards.Damaged:
-            log.warning("%s is damaged: set aside, its rows will be computed again", self.storage.full(path))
-            self.storage.set_aside(path, path.removesuffix(shards.SUFFIX) + shards.DAMAGED)
+            self.set_aside(path)
             return None
+
+    def set_aside(self, path: str) -> None:
+        """Rename a damaged shard, so that nobody reads it again."""
+        log.warning("%s is damaged: set aside, its rows will be computed again", self.storage.full(path))
+        self.storage.set_aside(path, shards.set_aside(path))
+
+
+class Unchanged(RowStore):
+    """A store that is only looked at: its damaged shards stay in their place, and are noted and passed by."""
+
+    def __init__(self, store: RowStore) -> None:
+        super().__init__(store.url)
+        self.damaged: set[str] = set()
+
+    def set_aside(self, path: str) -> None:
+        self.damaged.add(path)
+
+    def keys(self, shard: tuple[str, int]) -> pl.Series | None:
+        return None if shard[0] in self.damaged else super().keys(shard)
 
 
 def distinct(keys: pl.Series) -> pl.DataFrame:

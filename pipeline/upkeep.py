@@ -17,7 +17,10 @@ import polars as pl
 from pipeline import shards
 from pipeline.cells import VALUES, Cells, Kind
 from pipeline.storage import PARTIAL
-from pipeline.store import RowStore, by_shard, parallel, stacked
+from pipeline.store import RowStore, Unchanged, by_shard, parallel, stacked
+
+PARTIAL_SECONDS = 3600
+"""Age below which an unfinished file is its writer's, whatever is to be removed."""
 
 Why = Literal["set is not wanted", "no row is wanted", "some rows are not wanted", "damaged", "partial"]
 
@@ -34,7 +37,6 @@ class SetStats:
     rows: int
     """Rows of its shards; a key that two writers wrote at once counts twice."""
     bytes: int
-    oldest: datetime | None
     newest: datetime | None
     damaged: int
     """Shards that were set aside."""
@@ -74,7 +76,6 @@ def set_stats(store: RowStore, name: str) -> SetStats:
         shards=len(found),
         rows=sum(filter(None, rows)),
         bytes=sum(found.values()),
-        oldest=date(min(times, default=None)),
         newest=date(max(times, default=None)),
         damaged=sum(path.endswith(shards.DAMAGED) for path in files) + rows.count(None),
         partial=sum(path.endswith(PARTIAL) for path in files),
@@ -89,7 +90,7 @@ def counted(store: RowStore, sizes: Mapping[str, int]) -> list[int | None]:
         tail = store.storage.read(path, max(0, size - shards.TAIL_BYTES))
         try:
             return 0 if tail is None else shards.count(tail, size)
-        except shards.Damaged:
+        except (shards.Damaged, MemoryError):  # broken bytes may ask for any amount
             return None
 
     return parallel(count, list(sizes.items()))
@@ -119,18 +120,19 @@ def keep(
 
     `wanted` names the sets that stay (`Cells.name`), each with the keys of it that are wanted, or None for
     all its rows; a set that it does not name goes whole. What is younger than `older_than_seconds`
-    stays in any case. Gives what was removed, or with `dry_run` what would be.
+    stays in any case. Gives what was removed, or with `dry_run`, which changes nothing, what would be.
     """
     before = time.time_ns() - int(older_than_seconds * 1e9)
     removed: list[Removed] = []
+    store = Unchanged(store) if dry_run else store
     for name in set_names(store):
         files = store.storage.files(name)
         old = {path: size for path, size in files.items() if shards.written(path) < before}
-        removed += leavings(old)
         if name not in wanted:
             removed += unwanted_set(store, old)
         elif (keys := wanted[name]) is not None:
             removed += unwanted_rows(store, name, old, keys, dry_run=dry_run)
+        removed += leavings(store, name, before)
     if not dry_run:
         for item in removed:
             store.storage.remove(item.path)
@@ -139,14 +141,19 @@ def keep(
     return removed
 
 
-def leavings(files: Mapping[str, int]) -> list[Removed]:
-    """Damaged shards, and files that a writer did not finish."""
-    ends: dict[str, Why] = {shards.DAMAGED: "damaged", PARTIAL: "partial"}
+def leavings(store: RowStore, name: str, before: int) -> list[Removed]:
+    """Damaged shards of a set, those just found among them, and files that a writer did not finish."""
+    aside = store.damaged if isinstance(store, Unchanged) else set()
+    files = {shards.set_aside(p) if p in aside else p: s for p, s in store.storage.files(name).items()}
+    ends: dict[str, tuple[Why, int]] = {
+        shards.DAMAGED: ("damaged", before),
+        PARTIAL: ("partial", min(before, time.time_ns() - int(PARTIAL_SECONDS * 1e9))),
+    }
     return [
         Removed(path=path, rows=0, bytes=size, why=why)
         for path, size in files.items()
-        for end, why in ends.items()
-        if path.endswith(end)
+        for end, (why, limit) in ends.items()
+        if path.endswith(end) and shards.written(path) < limit
     ]
 
 

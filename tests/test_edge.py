@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from pipeline import edge
+
 PROGRAM = """
 import sys
 from pipeline import edge
@@ -43,6 +45,14 @@ def test_a_success_leaves_a_record_outside_the_outs(tmp_path):
     record = json.loads(line)
     assert record["stage"] == "stage@t1"
     assert record["peak_mib"] > 5
+
+
+def test_a_line_that_a_crash_cut_is_left_out(own_state):
+    own_state.mkdir()
+    whole = {"stage": "sft", "seconds": 1.0}
+    lines = (b'{"stage": "cut {}', json.dumps(whole).encode(), b'{"stage": "\xc3')
+    (own_state / "runs.jsonl").write_bytes(b"\n".join(lines))
+    assert edge.recorded() == {"sft": whole}
 
 
 def test_the_threads_of_the_execution_settings_hold_for_every_stage(tmp_path):

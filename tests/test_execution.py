@@ -72,6 +72,7 @@ def test_any_other_setting_comes_from_the_environment_then_the_file_then_the_def
     [
         ({"batch": 3}, "unknown key exec.batch"),
         ({"sample_batch": 0}, "exec.sample_batch: input should be greater than 0, found 0"),
+        ({"shard_rows": 4000}, "exec.shard_rows: input should be less than or equal to 2048, found 4000"),
         ({"threads": "all"}, "exec.threads: input should be a valid integer, found 'all'"),
         ({"micro_batch": 2.5}, "exec.micro_batch: input should be a valid integer"),
         ({"launcher": "slurm"}, "exec.launcher: input should be 'local' or 'ray', found 'slurm'"),

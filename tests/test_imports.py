@@ -10,7 +10,7 @@ import pytest
 from tests.closure import ROOT, imported_files
 
 FILES = sorted((ROOT / "pipeline").rglob("*.py"))
-HEAVY = ("torch", "transformers", "trl", "vllm", "datasets", "dvclive", "peft")
+HEAVY = ("torch", "transformers", "trl", "vllm", "datasets", "dvclive", "peft", "ray", "openai")
 DATA_STAGES = (
     "recipe",
     "fetch",

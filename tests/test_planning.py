@@ -24,7 +24,7 @@ def store(tmp_path):
 
 def note(plan: Plan, store: RowStore, cells: Cells, *keys: str) -> dict[str, tuple]:
     column = pl.Series("key", keys, pl.String)
-    rows = plan.note(store, cells, column, store.missing(cells, column), MODEL)
+    rows = plan.note(store, cells, column, MODEL)
     return {key: tuple(values) for key, *values in rows.iter_rows()}
 
 
@@ -32,6 +32,18 @@ def test_what_is_stored_keeps_its_value_and_the_rest_gets_texts_of_its_own(store
     found = note(Plan(), store, TEXTS, "a", "b", "c", "b")
     assert found["a"] == ("stored", 2, "length")
     assert len({text for text, _, _ in found.values()}) == len(found) == 3
+
+
+@pytest.mark.parametrize("place", [9, -9])
+def test_a_damaged_shard_is_planned_as_missing_and_stays(store, tmp_path, place):
+    (shard,) = tmp_path.rglob("*.parquet")
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+    plan = Plan()
+    assert note(plan, store, TEXTS, "a")["a"][0].startswith("pending")
+    assert plan.fills[0].missing.to_list() == ["a"]
+    assert shard.read_bytes() == content
 
 
 def test_a_missing_number_is_no_number(store):

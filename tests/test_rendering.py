@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import rendering
 from pipeline.chat import Chat
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import pair_id, prompt_id
-from pipeline.rendering import MIN_PROMPT, fit, preference_ids, scored_ids
+from pipeline.rendering import MIN_PROMPT, fit, preference_ids, scored_ids, scored_sequences
 
 ids = st.lists(st.integers(0, 500), min_size=1, max_size=60)
 
@@ -76,3 +77,29 @@ def test_a_scored_sequence_keeps_the_end_of_the_answer(chat):
     whole = [*chat.prompt_ids(prompt), *chat.response_ids("Because.")]
     assert scored_ids(chat, prompt, "Because.", max_length=40) == whole[-40:]
     assert scored_ids(chat, prompt, "Because.", max_length=4000) == whole
+
+
+@pytest.mark.parametrize("limit", [40, 4000])
+def test_many_scored_sequences_are_those_of_each_row_alone(chat, monkeypatch, limit):
+    monkeypatch.setattr(rendering, "ROWS", 4)
+    questions = ["Why? " * 50, "What does <|im_end|> mean?", "ünï \U0001f9ea"]
+    prompts = [[{"role": "user", "content": text}] for text in questions]
+    prompts.append([*prompts[0], {"role": "assistant", "content": "So."}, *prompts[1]])
+    rows = [(prompt, text) for prompt in prompts for text in ("Because.", "", "<|im_end|> ends " * 30)]
+    found = scored_sequences(chat, iter(rows), max_length=limit)
+    assert [list(ids) for ids in found] == [scored_ids(chat, *row, max_length=limit) for row in rows]
+    assert {ids.itemsize for ids in found} == {4}
+
+
+def test_a_prompt_is_rendered_once_for_its_answers(chat, monkeypatch):
+    rendered: list[str] = []
+    text = Chat.text
+
+    def noting(self, messages, **how):
+        rendered.append(messages[0]["content"])
+        return text(self, messages, **how)
+
+    monkeypatch.setattr(Chat, "text", noting)
+    rows = [([{"role": "user", "content": question}], f"{i}") for question in "ab" for i in range(8)]
+    assert len(scored_sequences(chat, rows, max_length=99)) == 16
+    assert rendered == ["a", "b"]

@@ -33,6 +33,13 @@ def test_a_plan_has_every_sample_of_every_prompt_in_order():
     assert plan["seed"].n_unique() == 9
 
 
+@pytest.mark.parametrize("temperature", [-1.0, 1e-9, 0.009])
+def test_a_temperature_that_an_engine_would_raise_is_refused(temperature):
+    with pytest.raises(ValueError, match=r"expected 0 or at least 0\.01"):
+        by("current", temperature, 1)
+    assert [by("current", heat, 1).temperature for heat in (0.0, 0.01)] == [0.0, 0.01]
+
+
 def test_a_plan_without_prompts_is_empty():
     plan = planned(IDS.clear(), [by("current", 1.0, 2)], 7)
     assert plan.is_empty()

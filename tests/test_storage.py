@@ -8,8 +8,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from fsspec import get_filesystem_class
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import UserError
 from pipeline.storage import Storage, stamp
@@ -75,6 +78,23 @@ def test_files_and_folders_have_the_rights_that_the_user_gives_to_new_ones(tmp_p
         os.umask(before)
     for path, most in ((tmp_path / "s" / "a", 0o777), (tmp_path / "s" / "a" / "file", 0o666)):
         assert stat.S_IMODE(path.stat().st_mode) == most & ~mask
+
+
+class Strict(MemoryFileSystem):
+    """A file system that knows no options, and hands them on to something that refuses them."""
+
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def __init__(self, **options: object) -> None:
+        assert not options
+        super().__init__()
+
+
+def test_a_file_system_gets_no_option_that_it_may_not_know(monkeypatch):
+    monkeypatch.setitem(sys.modules[get_filesystem_class.__module__]._registry, "sftp", Strict)
+    Storage("sftp://host/store").write("a/file", b"1")
+    assert Storage("sftp://host/store").read("a/file") == b"1"
 
 
 def test_names_sort_by_the_time_that_they_begin_with():
@@ -143,7 +163,9 @@ def test_who_may_read_but_not_write_reads(unprivileged):
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("nosuch://bucket/store", "Protocol not known: nosuch"),
+        ("nosuch://bucket/store", "expected a folder or a URL of file, .* found nosuch"),
+        ("simplecache::s3://bucket/store", "found simplecache"),
+        ("ftp://host/store", "a file appears whole or not at all, found ftp"),
         ("{}/file/store", "Not a directory"),
     ],
 )

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline import shards, store
 from pipeline.cells import VALUES, Cells
+from pipeline.execution import MOST_ROWS
 from pipeline.store import RowStore
 from tests.smoke_project import ROOT, environment
 
@@ -136,6 +138,21 @@ def test_the_order_of_completion_and_the_cuts_between_shards_change_no_value(tmp
         row_store.append(CELLS, rows((key, f"text {key}") for key in order[start:end]))
     assert texts(row_store, "abcdefgh") == {key: f"text {key}" for key in "abcdefgh"}
     assert row_store.missing(CELLS, keys(order)).is_empty()
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_one_short_read_finds_the_keys_of_the_largest_shard(kind):
+    cells = Cells(kind, ())
+    names = [os.urandom(16).hex() for _ in range(MOST_ROWS)]
+    answers = {"text": [name * 20 for name in names], "tokens": 400, "finish_reason": "stop"}
+    values = answers if kind == "sample" else {"value": 0.5}
+    content = shards.encoded(pl.DataFrame({"key": names}).with_columns(**lit(values)), cells.schema)
+    assert shards.keys(content[-shards.TAIL_BYTES :], len(content)).to_list() == names
+
+
+def lit(values: dict[str, Any]) -> dict[str, pl.Expr]:
+    """Columns of one value, or of one for each row."""
+    return {name: pl.lit(pl.Series(v) if isinstance(v, list) else v) for name, v in values.items()}
 
 
 def test_shards_of_more_rows_than_one_read_of_the_end_holds_are_read_whole(tmp_path):
@@ -309,6 +326,28 @@ def test_the_value_that_was_there_first_stays_though_others_come_from_slow_clock
         monkeypatch.undo()
         assert row_store.values(CELLS, keys("a")).equals(before)
     assert len(shard_files(tmp_path)) == 5
+
+
+def test_a_writer_lists_its_set_now_and_then_and_not_for_each_shard(tmp_path, monkeypatch):
+    row_store, other = RowStore(tmp_path), RowStore(tmp_path)
+    listed: list[str] = []
+    files = row_store.storage.files
+    monkeypatch.setattr(row_store.storage, "files", lambda folder: listed.append(folder) or files(folder))
+    clock = time.monotonic()
+    monkeypatch.setattr(store.time, "monotonic", lambda: clock)
+    for i in range(5):
+        row_store.append(CELLS, rows([(f"{i}", "mine")]))
+    assert listed == [CELLS.name]
+    row_store.append(NUMBERS, pl.DataFrame({"key": ["a"], "value": [0.5]}))
+    assert listed == [CELLS.name, NUMBERS.name]
+    ahead = time.time_ns() + 3600 * 10**9
+    with monkeypatch.context() as patch:
+        patch.setattr(store.time, "time_ns", lambda: ahead)
+        other.append(CELLS, rows([("b", "ahead")]))
+    clock += store.LISTED_SECONDS + 1
+    row_store.append(CELLS, rows([("b", "later")]))
+    assert listed.count(CELLS.name) == 2
+    assert texts(row_store, "b") == {"b": "ahead"}
 
 
 WRITER = """

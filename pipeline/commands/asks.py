@@ -6,23 +6,34 @@ from dataclasses import dataclass, field
 from filecmp import cmp
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+from pipeline.cells import Kind
 from pipeline.commands.bounds import Most
 from pipeline.commands.estimates import Estimates
 from pipeline.commands.graph import Outlook, paths
 from pipeline.errors import UserError
 from pipeline.planning import Plan, planning
 
-#: The stages that ask the row store, and the function of each that does so and writes nothing.
-ASKING: Mapping[str, str] = {
-    "generate": "made",
-    "judge": "made",
-    "evaluate": "made",
-    "evaluate_baselines": "made",
-    "evaluate_judges": "made",
-    "train": "referenced",
-    "offline_dpo": "referenced",
+
+class Asks(NamedTuple):
+    """How a stage asks the row store."""
+
+    function: str
+    """What asks in its module, and writes nothing."""
+    kinds: tuple[Kind, ...]
+    """The kinds of cells that it may ask under some recipe."""
+
+
+#: The stages that ask the row store.
+ASKING: Mapping[str, Asks] = {
+    "generate": Asks("made", ("sample",)),
+    "judge": Asks("made", ("score", "prefer")),
+    "evaluate": Asks("made", ("sample", "score", "prefer", "log_probs")),
+    "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "log_probs")),
+    "evaluate_judges": Asks("made", ("score", "prefer")),
+    "train": Asks("referenced", ("log_probs",)),
+    "offline_dpo": Asks("referenced", ("log_probs",)),
 }
 
 
@@ -51,7 +62,7 @@ def stage_module(outlook: Outlook) -> Any:
 def planned(outlook: Outlook) -> tuple[Plan, Any]:
     """The fills of a stage whose inputs are there, and what it makes of values and stand-ins."""
     name = outlook.name.partition("@")[0]
-    ask = getattr(stage_module(outlook), ASKING[name])
+    ask = getattr(stage_module(outlook), ASKING[name].function)
     try:
         with planning() as plan:
             return plan, ask(*paths(outlook.words))

@@ -4,6 +4,7 @@ The recipe bounds them: a slice has at most so many prompts, a prompt so many an
 stays as it is counts for itself.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,10 @@ from pipeline.stages.prompts import PromptsParams
 Most = list[tuple[Kind, str, int]]
 
 P = TypeVar("P", bound=Params)
+
+
+class Unbounded(Exception):  # noqa: N818 - a finding, not a failure
+    """Nothing says how many rows there can be."""
 
 
 class Bounds:
@@ -46,15 +51,22 @@ class Bounds:
         """Keep how many prompts an iteration has: later stages of it are bounded by that."""
         group, _, key = outlook.name.partition("@")
         if group == "generate":
-            self.prompts[key] = self.slice(outlook, outlook.words[1], "per_slice")
+            with suppress(Unbounded):
+                self.prompts[key] = self.slice(outlook, outlook.words[1], "per_slice")
 
     def most(self, outlook: Outlook) -> Most | None:
         """Most rows of a stage that asks the row store; None where nothing bounds them."""
+        with suppress(Unbounded):
+            return self.bounded(outlook)
+        return None
+
+    def bounded(self, outlook: Outlook) -> Most:
+        """Most rows of a stage; Unbounded where nothing says how many."""
         group, _, key = outlook.name.partition("@")
         match group:
             case "generate":
                 engine = self.section("generate", GenerateParams).engine
-                return [("sample", engine, self.prompts[key] * self.answers)]
+                return [("sample", engine, self.asked(key) * self.answers)]
             case "judge":
                 return self.judge(key, outlook)
             case "evaluate":
@@ -64,9 +76,15 @@ class Bounds:
             case "evaluate_judges":
                 return self.judge_evaluation()
             case "train":
-                return references(self.prompts[key])
+                return references(self.asked(key))
             case _:
                 return self.offline(outlook)
+
+    def asked(self, key: str) -> int:
+        """Most prompts of an iteration."""
+        if key not in self.prompts:
+            raise Unbounded
+        return self.prompts[key]
 
     def slice(self, outlook: Outlook, path: str, limit: str) -> int:
         """The prompts of a slice that stays as it is, or else what the recipe says of it."""
@@ -83,26 +101,27 @@ class Bounds:
         """A score per answer; or each answer against every other of its prompt, in both orders."""
         params, candidates = self.section("judge", JudgeParams), outlook.words[1]
         if candidates not in outlook.stale + outlook.absent:
-            table = pl.read_parquet(Path(candidates) / "candidates.parquet", columns=["prompt_id"])
-            answers = table["prompt_id"].value_counts()["count"].to_list()
+            table = table_of(Path(candidates) / "candidates.parquet")
+            answers = table.group_by("prompt_id").len().collect()["len"].to_list()
         else:
-            answers = [self.answers] * self.prompts[key]
+            answers = [self.answers] * self.asked(key)
         if params.kind == "bt":
             return [("score", params.engine, sum(answers))]
         return [("prefer", params.engine, sum(count * (count - 1) for count in answers))]
 
     def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
-        """Answers, preferences in both orders, the judge's scores, log-probabilities under two policies.
+        """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
 
-        evaluate_baselines judges pi_0's own answers; against itself, pi_0 needs no log-probabilities.
+        `policies` answer anew, and are compared with pi_0: in both orders, which are one for its own answers.
+        The judge is asked about pi_0's answers, too; against itself, pi_0 needs no log-probabilities.
         """
         asked = self.slice(outlook, prompts, "validation")
         params, judge = self.section("evaluate", EvaluateParams), self.section("judge", JudgeParams)
-        bt = judge.kind == "bt"
+        judged: tuple[Kind, str, int] = ("score", judge.engine, 2 * asked)
         return [
             ("sample", params.engine, policies * asked),
-            ("prefer", params.engine, policies * 2 * asked),
-            ("score" if bt else "prefer", judge.engine, policies * (1 if bt else 2) * asked),
+            ("prefer", params.engine, (policies + 1) * asked),
+            judged if judge.kind == "bt" else ("prefer", judge.engine, 3 * asked),
             ("log_probs", params.engine, 2 * asked),
         ]
 
@@ -112,12 +131,14 @@ class Bounds:
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
         return [("score" if judge == "bt" else "prefer", params.engine, 2 * pairs) for judge in params.judges]
 
-    def offline(self, outlook: Outlook) -> Most | None:
+    def offline(self, outlook: Outlook) -> Most:
         """The pairs up to the cap, or all of a mix that stays."""
         pairs, mix = self.section("offline_dpo", OfflineDpoParams).max_pairs, outlook.words[0]
-        if pairs is None and mix not in outlook.stale + outlook.absent:
-            pairs = height(Path(mix) / "train.parquet")
-        return None if pairs is None else references(pairs)
+        if pairs is not None:
+            return references(pairs)
+        if mix in outlook.stale + outlook.absent:
+            raise Unbounded
+        return references(height(Path(mix) / "train.parquet"))
 
 
 def references(pairs: int) -> Most:
@@ -127,4 +148,11 @@ def references(pairs: int) -> Most:
 
 def height(path: Path) -> int:
     """The rows of a table."""
-    return pl.scan_parquet(path).select(pl.len()).collect().item()
+    return table_of(path).select(pl.len()).collect().item()
+
+
+def table_of(path: Path) -> pl.LazyFrame:
+    """A table; Unbounded where there is none: DVC does not ask for the inputs of a frozen stage."""
+    if not path.is_file():
+        raise Unbounded
+    return pl.scan_parquet(path)

@@ -1,6 +1,5 @@
 """How long rows and stages will take, from what was measured on this machine; None where nothing was."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,6 +14,10 @@ RECENT = 20
 SHORTEST = 0.001
 """Seconds below which a launch is not told from none."""
 
+AT_ONCE = 0.05
+"""Part of a launch's time below which what is left after its first row is no measure of the others: they
+came in the same batch."""
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -26,10 +29,7 @@ class Estimates:
     @classmethod
     def load(cls) -> "Estimates":
         """What is on record here."""
-        path = execution().state / "cells.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        whole = [line for line in lines if line.endswith("}")]  # a crash may cut a line
-        return cls([json.loads(line) for line in whole], edge.recorded())
+        return cls(edge.records("cells.jsonl"), edge.recorded())
 
     def rows(self, count: int, *, kind: str, engine: str, model: str | None = None) -> float | None:
         """Seconds for computing `count` rows: the start of the engine, then rows at the median rate.
@@ -56,7 +56,11 @@ class Estimates:
 
 
 def rate(line: Mapping[str, Any]) -> float:
-    """Rows per second of a launch, once its first row was there."""
-    if line["rows"] == 1:
-        return 1 / max(line["seconds"], SHORTEST)
-    return (line["rows"] - 1) / max(line["seconds"] - line["first_row_seconds"], SHORTEST)
+    """Rows per second of a launch, once its first row was there.
+
+    Where all came at once nobody knows what of the time was the start: then it counts for the rows, too.
+    """
+    seconds = max(line["seconds"], SHORTEST)
+    rest = seconds - line["first_row_seconds"]
+    at_once = line["rows"] == 1 or rest < AT_ONCE * seconds
+    return line["rows"] / seconds if at_once else (line["rows"] - 1) / rest

@@ -73,7 +73,7 @@ class Forecast:
         if group not in ASKING:
             return Entry(outlook, seconds=last)
         rows, same = self.rows(group, outlook)
-        seconds = last if ASKING[group] == "referenced" else added([r.seconds for r in rows or ()])
+        seconds = last if ASKING[group].function == "referenced" else added([r.seconds for r in rows or ()])
         return Entry(outlook, rows, rows is None, same, None if rows is None else seconds)
 
     def rows(self, group: str, outlook: Outlook) -> tuple[list[Rows] | None, bool]:
@@ -83,7 +83,7 @@ class Forecast:
             if isinstance(result, generate.Generated):
                 self.sampled[outlook.outs[0]] = result.candidates, plan.complete
             stored = not any(len(fill.missing) for fill in plan.fills)
-            same = stored and ASKING[group] == "made" and same_bytes(outlook, result)
+            same = stored and ASKING[group].function == "made" and same_bytes(outlook, result)
             return self.counter.exact(plan), same
         sampled = [folder for folder in outlook.stale if folder in self.sampled]
         if group == "judge" and sampled == [*outlook.stale, *outlook.absent]:

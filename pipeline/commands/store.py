@@ -1,13 +1,12 @@
 """`pairmill store`: what the row store holds and who asks it, and the removal of what nobody reaches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.commands.reach import Reach, reach
 from pipeline.errors import UserError
 from pipeline.filling import open_store
-from pipeline.upkeep import Removed, SetStats, keep, stats
+from pipeline.upkeep import Removed, SetStats, keep, set_names, stats
 
 DAY = 86_400
 
@@ -93,12 +92,14 @@ def described(place: Mapping[str, Any]) -> str:
     return f"row store {place['url']}: {size}"
 
 
-def collect(recipes: Sequence[Path], *, days: float, dry_run: bool, force: bool) -> list[Removed]:
-    """Remove what no recipe reaches and is older than `days`.
+def collect(*, days: float, dry_run: bool, force: bool) -> list[Removed]:
+    """Remove what the recipe of this workspace does not reach and is older than `days`.
 
     UserError where it cannot be told what a stage reaches, unless `force`: then whatever it might is kept.
     """
-    store, found = open_store(), reach(recipes)
+    if not 0 <= days < float("inf"):
+        raise UserError(f"store gc: expected --older-than 0 or more days, found {days:g}")
+    store, found = open_store(), reach()
     if found.blind and not force:
         stage, why = next(iter(found.blind.items()))
         more = f" (and {len(found.blind) - 1} stages more)" if len(found.blind) > 1 else ""
@@ -106,7 +107,7 @@ def collect(recipes: Sequence[Path], *, days: float, dry_run: bool, force: bool)
             f"store gc: expected to know all rows that the recipe asks, not those of {stage}{more}: "
             f"{why}; or keep all rows that it might ask: --force"
         )
-    wanted = found.wanted([one.name for one in stats(store)])
+    wanted = found.wanted(set_names(store))
     return keep(store, wanted, older_than_seconds=days * DAY, dry_run=dry_run)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.models import SampleRequest
 
 PREFILL_TOKENS = 8192
@@ -128,7 +129,15 @@ class Decoding:
         return self.draw(logits if len(occupied) == self.slots else logits[occupied], occupied)
 
     def draw(self, logits: Any, slots: list[int]) -> list[tuple[int, list[int]]]:
-        """Choose the next token of each slot; the requests that it ends give up theirs."""
+        """Choose the next token of each slot; the requests that it ends give up theirs.
+
+        UserError where the model's logits are no distribution: one not a number makes the maximum so.
+        """
+        if not logits.amax(-1).isfinite().all():
+            raise UserError(
+                f"{self.network.name_or_path}: expected finite logits from the model, found others; check "
+                "its weights (make it again: dvc repro), or set its dtype in params.yaml to float32"
+            )
         owners = [owner for slot in slots if (owner := self.owner[slot]) is not None]
         temperatures = [self.requests[owner].temperature for owner in owners]
         noise = [uniform(self.requests[owner].seed, len(self.answers[owner])) for owner in owners]

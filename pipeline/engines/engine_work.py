@@ -4,7 +4,6 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -51,9 +50,9 @@ class AnswerWork(EngineWork):
         return sum(len(prompt) + len(response) for prompt, response in asks)
 
 
-def finite(model: Path, found: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[float]]]:
+def finite(model: Path, found: Iterable[tuple[int, float]]) -> Iterator[tuple[int, tuple[float]]]:
     """Index and number of what an engine yields, as cells; UserError for a number that must not be stored."""
-    for i, value, *_ in found:
+    for i, value in found:
         if not math.isfinite(value):
             raise UserError(
                 f"{model}: expected finite numbers from the model, found {value} for row {i}; check its "

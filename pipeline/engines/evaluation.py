@@ -15,7 +15,7 @@ from pipeline.chat import Chat
 from pipeline.engines.cached import Dtype, ScorerEngine, log_probs, sample
 from pipeline.engines.judging import JudgeParams, preferences, rewards
 from pipeline.params import Params
-from pipeline.sampling_plan import Samples, planned, prompt_tokens, requests
+from pipeline.sampling_plan import Samples, Temperature, planned, prompt_tokens, requests
 from pipeline.schemas import EVALUATIONS
 
 
@@ -24,7 +24,7 @@ class EvaluateParams(Params):
 
     engine: ScorerEngine
     dtype: Dtype
-    temperature: float = Field(ge=0)
+    temperature: Temperature
     max_new_tokens: int = Field(gt=0)
     max_length: int = Field(ge=32)
     """Window of the preference model that compares an answer with pi_0's."""
@@ -96,7 +96,7 @@ def absolute_scores(
     """The reward of each answer; a pairwise judge has none, so there it is the probability to beat pi_0's."""
     chat = Chat.load(model)
     if judge.kind == "bt":
-        return rewards(model, chat, list(rows.select("prompt", "response").iter_rows()), judge)
+        return rewards(model, chat, rows.select("prompt", "response").iter_rows(), judge)
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
     return preferences(model, chat, games, wording="trained", **settings).tolist()

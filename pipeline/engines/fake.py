@@ -1,7 +1,7 @@
 """Fake engines: the answers and scores of models that do not exist, without torch.
 
 They make the whole loop run in seconds, and test everything around a model. All values depend on
-the inputs alone (and, for texts, on the model folder, so that every iteration's policy writes
+the inputs alone (and, for texts, on weights and tokenizer, so that every iteration's policy writes
 something else). The rules are simple, so that a test can know which answer must win.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.ids import seed_for
-from pipeline.models import Completion, Sampler, SampleRequest, Scorer, model_digest
+from pipeline.models import Completion, Sampler, SampleRequest, Scorer, model_identity
 
 WORDS = (
     *("apple", "bread", "candle", "door", "evening", "field", "garden", "house", "island", "journey"),
@@ -32,9 +32,14 @@ def fake_sampler(model: Path) -> Sampler:
 
     def sample(requests: Sequence[SampleRequest], *, max_new_tokens: int) -> Iterator[tuple[int, Completion]]:
         for i, request in enumerate(requests):
-            yield i, answer(model_digest(model), request, max_new_tokens)
+            yield i, answer(identity(model), request, max_new_tokens)
 
     return sample
+
+
+def identity(model: Path) -> str:
+    """What tells one model from another: what names its cells, too, so that one cell has one value."""
+    return "-".join(model_identity(model).values())
 
 
 def answer(model: str, request: SampleRequest, max_new_tokens: int) -> Completion:
@@ -67,9 +72,9 @@ def fake_label_probabilities(sequences: Sequence[Sequence[int]]) -> Iterator[tup
 
 def fake_log_probs(
     model: Path, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
-) -> Iterator[tuple[int, float, int]]:
+) -> Iterator[tuple[int, float]]:
     """As `scoring.log_probs`: each token costs between one and two nats, by model, prompt and response."""
-    identity = model_digest(model)
+    own = identity(model)
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        share = seed_for("nats", identity, list(prompt), list(response)) / (1 << 31)
-        yield i, -math.fsum([1 + share] * len(response)), len(response)
+        share = seed_for("nats", own, list(prompt), list(response)) / (1 << 31)
+        yield i, -math.fsum([1 + share] * len(response))

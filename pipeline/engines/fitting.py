@@ -19,7 +19,7 @@ import polars as pl
 from pipeline.engines.checkpoints import claim, newest
 from pipeline.engines.curves import watcher
 from pipeline.engines.keeping import keeper, publish, reached
-from pipeline.engines.launching import launch, world_size
+from pipeline.engines.launching import config_digest, launch, world_size
 from pipeline.engines.repeatable import Shuffle, given_tokens, labelled_positions_only, quiet, repeatable
 from pipeline.engines.weights import (
     freeze,
@@ -66,7 +66,7 @@ class Job:
         micro = max(size for size in range(1, min(run.micro_batch, share) + 1) if share % size == 0)
         steps = math.ceil(params.epochs * math.ceil(rows.height / params.global_batch))
         content = hashlib.sha256(rows.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
-        spread = [micro, world, run.accelerate if world > 1 else None]
+        spread = [micro, world, config_digest(run)]
         claim(run.checkpoints, content_id(kind, params.model_dump(), loss, *spread, rows.height, content))
         checkpoint = reached(run, steps, newest(run.checkpoints))
         return cls(params, run, rows.height, world, micro, steps, checkpoint)
@@ -101,7 +101,7 @@ class Job:
             "seed": p.seed,
             "bf16": p.precision == "bfloat16" and not zero,
             "use_cpu": not torch.cuda.is_available(),
-            "gradient_checkpointing": False,
+            "gradient_checkpointing": zero,  # the shipped FSDP has its own; without splitting there is room
             "dataloader_pin_memory": False,
             "disable_tqdm": True,
             "report_to": "none",
@@ -131,6 +131,8 @@ class Job:
         from datasets import Dataset
         from transformers import PrinterCallback
 
+        if arguments.n_gpu > 1:
+            arguments._n_gpu = 1  # a process has one GPU; alone it would take all, and TRL refuses that
         watch = watcher(self.run, self.steps)
         order = Shuffle(lengths, self.params.global_batch, self.params.seed)
         trainer = repeatable(kind, order)(

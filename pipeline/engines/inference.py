@@ -14,8 +14,6 @@ from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
 
-DTYPES = ("float32", "bfloat16")
-
 ATTENTION = "grouped_sdpa"
 """Name under which `grouped_attention` is known to transformers."""
 
@@ -49,8 +47,6 @@ def load(factory: Any, folder: Path, dtype: str, threads: int, kind: str) -> Any
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    if dtype not in DTYPES:
-        raise UserError(f"expected dtype to be one of {', '.join(DTYPES)}, found {dtype!r}; edit exec.yaml")
     architectures = architectures_of(folder)
     if not any(name.endswith(f"For{kind}") for name in architectures):
         raise UserError(

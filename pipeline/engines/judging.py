@@ -5,8 +5,9 @@
 probability against the others, each pair asked in both orders (paper, section 2).
 """
 
-from collections.abc import Sequence
-from itertools import combinations
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from pipeline import ab
 from pipeline.chat import Chat, Messages
 from pipeline.engines.cached import Dtype, ScorerEngine, prefer, score
 from pipeline.params import Params
-from pipeline.rendering import scored_ids
+from pipeline.rendering import ROWS, scored_sequences, token_arrays
 
 Wording = Literal["trained", "prompted"]
 
@@ -34,10 +35,10 @@ class JudgeParams(Params):
 
 
 def rewards(
-    model: Path, chat: Chat, rows: Sequence[tuple[Messages, str]], params: JudgeParams
+    model: Path, chat: Chat, rows: Iterable[tuple[Messages, str]], params: JudgeParams
 ) -> list[float]:
     """The Bradley-Terry reward of each (prompt, response)."""
-    sequences = [scored_ids(chat, prompt, text, max_length=params.max_length) for prompt, text in rows]
+    sequences = scored_sequences(chat, rows, max_length=params.max_length)
     return score(model, sequences, engine=params.engine, dtype=params.dtype)
 
 
@@ -53,20 +54,30 @@ def preferences(
 ) -> np.ndarray:
     """P(first is better) of each (prompt, first, second), the mean over both orders."""
     labels = ab.labels(chat)
-    questions = [
-        ab.question_ids(chat, prompt, *pair, wording=wording, max_length=max_length)
-        for prompt, first, second in rows
-        for pair in ((first, second), (second, first))
-    ]
+    questions = list(question_sequences(chat, rows, wording, max_length))
     both = np.array(prefer(model, questions, labels, engine=engine, dtype=dtype)).reshape(-1, 2)
     return (both[:, 0] + 1 - both[:, 1]) / 2
+
+
+def question_sequences(
+    chat: Chat, rows: Iterable[tuple[Messages, str, str]], wording: Wording, max_length: int
+) -> "Iterator[array[int]]":
+    """`ab.question_ids` of each (prompt, first, second) in both orders, in 4 bytes a token; many are encoded
+    at a time, and those that need a cut once more by themselves."""
+    asked = (ask for prompt, *two in rows for ask in ((prompt, *two), (prompt, *reversed(two))))
+    while part := list(islice(asked, ROWS)):
+        texts = [chat.text(ab.WORDINGS[wording](*ask), add_generation_prompt=True) for ask in part]
+        for ask, ids in zip(part, token_arrays(chat, texts, plain=False), strict=True):
+            fits = len(ids) <= max_length
+            cut = ids if fits else ab.question_ids(chat, *ask, wording=wording, max_length=max_length)
+            yield array("I", cut)
 
 
 def scores(candidates: pl.DataFrame, model: Path, params: JudgeParams) -> pl.DataFrame:
     """A judgment per candidate: candidate_id, prompt_id, judge, score (schemas.JUDGMENTS)."""
     chat = Chat.load(model)
     if params.kind == "bt":
-        values = rewards(model, chat, list(candidates.select("prompt", "response").iter_rows()), params)
+        values = rewards(model, chat, candidates.select("prompt", "response").iter_rows(), params)
         judged = candidates.select("candidate_id", "prompt_id").with_columns(
             score=pl.Series(values, dtype=pl.Float64)
         )

@@ -7,6 +7,7 @@ stage goes on when all have ended.
     accelerate launch ... -m pipeline.engines.launching FOLDER
 """
 
+import hashlib
 import importlib.util
 import json
 import logging
@@ -26,6 +27,7 @@ import polars as pl
 
 from pipeline import edge
 from pipeline.errors import UserError
+from pipeline.execution import execution
 from pipeline.training import Run
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ ATTACHED = "--attached"
 OWN = ("INFO pipeline", "WARNING pipeline", "ERROR pipeline")
 #: In the log of the launcher: rank and exit status of the process that ended first.
 ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", re.DOTALL)
+#: A line of the log that says what went wrong.
+ERROR = re.compile(r"[Ee]rror: \S|: No module named ")
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: the first one writes models meanwhile."""
 
@@ -64,7 +68,7 @@ def config_file(run: Run) -> Path | None:
     if kind == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
         raise UserError(
             f"accelerate in exec.yaml: {run.accelerate} needs the package deepspeed, which is not installed; "
-            "say pip install -e .[zero], or use fsdp"
+            'say .venv/bin/pip install -c requirements/constraints.txt -e ".[zero]", or use fsdp'
         )
     return path
 
@@ -83,10 +87,24 @@ def config(path: Path) -> Any:
         ) from None
 
 
+def config_digest(run: Run) -> str | None:
+    """sha256 of the configuration for accelerate that a run names."""
+    path = config_file(run)
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def world_size(run: Run) -> int:
-    """Processes of a run on all its machines; UserError for more than this machine has GPUs."""
+    """Processes of a run on all its machines.
+
+    UserError for more than this machine has GPUs, and for a way to spread what one process does.
+    """
     import torch
 
+    if run.processes == 1 and run.accelerate is not None:
+        raise UserError(
+            f"processes in exec.yaml: expected at least 2 beside accelerate: {run.accelerate}, found 1; set "
+            "it to the number of GPUs of this machine, or unset accelerate"
+        )
     if run.processes == 1:
         return 1
     gpus = torch.cuda.device_count()
@@ -120,8 +138,8 @@ def launch(run: Run, work: Callable[..., None], rows: pl.DataFrame, *arguments: 
     if "--machine_rank" in words:
         joining = [w if words[i - 1] != "--machine_rank" else "K" for i, w in enumerate(words[1:], 1)]
         log.info("%s: start on machine K = 1, 2, ...: python %s", run.title, " ".join(joining[:-1]))
-    if follow(words, folder / LOG) != 0:
-        raise UserError(failure(run.title, folder, world_size(run)))
+    if (status := follow(words, folder / LOG)) != 0:
+        raise UserError(failure(run.title, folder, world_size(run), status))
 
 
 def command(run: Run, folder: Path) -> list[str]:
@@ -131,7 +149,7 @@ def command(run: Run, folder: Path) -> list[str]:
     """
     path = config_file(run)
     machines = 1 if path is None else config(path).num_machines
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // run.processes
+    threads = (execution().threads or os.cpu_count() or 1) // run.processes
     options = {
         "--num_processes": run.processes * machines,
         "--mixed_precision": "no",
@@ -170,15 +188,26 @@ def follow(words: list[str], log_file: Path) -> int:
     return process.returncode
 
 
-def failure(title: str, folder: Path, world: int) -> str:
-    """What the first process that failed had to say; the others fail after it, waiting for it."""
-    cause = ROOT_CAUSE.search((folder / LOG).read_text(encoding="utf-8"))
-    rank, status = (int(cause[1]), int(cause[2])) if cause else (None, 0)
+def failure(title: str, folder: Path, world: int, status: int) -> str:
+    """What the first process that failed had to say; the others fail after it, waiting for it.
+
+    `status` is the launcher's exit status, which counts where the log names no process.
+    """
+    text = (folder / LOG).read_text(encoding="utf-8")
+    cause = ROOT_CAUSE.search(text)
+    rank, status = (int(cause[1]), int(cause[2])) if cause else (None, status)
     told = sorted(folder.glob("failure-*.json"), key=lambda path: path.stat().st_mtime)
-    if status < 0 or not told:
+    if status < 0:
         return (
             f"{title}: expected {world} training processes to end well, found one that was killed (out of "
             f"memory?); see {folder / LOG}, and say dvc repro to go on from the last checkpoint"
+        )
+    if not told:
+        lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
+        last = ([line for line in lines if ERROR.search(line)] or lines or ["nothing in the log"])[-1]
+        return (
+            f"{title}: expected {world} training processes to end well, found that they could not be "
+            f"started, or ended without a word: {last}; see {folder / LOG}"
         )
     first = folder / f"failure-{rank}.json"
     story = json.loads((first if first in told else told[0]).read_text(encoding="utf-8"))

@@ -95,7 +95,7 @@ def imported() -> Any:
     except ImportError:
         raise UserError(
             "exec.launcher: expected the package ray for the launcher 'ray', found none; "
-            "install it with: pip install -e .[ray]"
+            "install it with: make setup"
         ) from None
     return ray
 
@@ -108,8 +108,9 @@ class Engine:
         """The name of the node, as soon as the actor is there."""
         return f"{socket.gethostname()} (process {os.getpid()})"
 
-    def start(self, folder: Path, variables: dict[str, str], url: str, work: Work) -> None:
-        """Take over the settings of the run, look for what must be shared, load the engine."""
+    def start(self, folder: Path, variables: dict[str, str], url: str, cells: str, work: Work) -> None:
+        """Take over the settings of the run, look for what must be shared (the store has `cells`), load the
+        engine."""
         if not folder.is_dir():
             raise UserError(
                 f"the Ray node {socket.gethostname()}: expected the folder {folder}, found none; "
@@ -120,7 +121,7 @@ class Engine:
         execution.cache_clear()
         quieten()
         self.store = RowStore(url)
-        if not self.store.storage.files(work.cells.name):
+        if not self.store.storage.files(cells):
             raise UserError(
                 f"the Ray node {socket.gethostname()}: expected the row store {url} of the run, found "
                 "another; set exec.store to a folder that all nodes share, or to an s3:// URL"
@@ -203,7 +204,9 @@ class Pool:
             worker.node = result
             log.info("a worker starts on %s", worker.node)
             settings = variables(self.settings)
-            call = worker.actor.start.remote(Path.cwd(), settings, self.store.url, self.job.work)
+            # The name of the set is sent along: to find it, every node would digest the model's files.
+            told = (Path.cwd(), settings, self.store.url, self.job.cells.name)
+            call = worker.actor.start.remote(*told, self.job.work)
             self.running[call] = worker
             return
         if worker.chunk is None:

@@ -1,6 +1,7 @@
 """Log-probabilities of answers under the frozen reference model of DPO, from the row store."""
 
 import gc
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,8 +38,11 @@ def referenced(
 
 
 def answers(pairs: pl.DataFrame) -> Asks:
-    """Prompt and answer of the chosen side of all pairs, then of the rejected one."""
-    return [ask for side in SIDES for ask in pairs.select("prompt_ids", side).iter_rows()]
+    """Prompt and answer of the chosen side of all pairs, then of the rejected one, in 4 bytes a token."""
+    prompts, *sides = (
+        [array("I", ids) for (ids,) in pairs.select(name).iter_rows()] for name in ("prompt_ids", *SIDES)
+    )
+    return [ask for side in sides for ask in zip(prompts, side, strict=True)]
 
 
 def with_logps(pairs: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
@@ -115,5 +119,5 @@ def padded(rows: Asks, pad_id: int, device: Any) -> dict[str, Any]:
         end = len(prompt) + len(answer)
         ids[i, :end] = torch.tensor([*prompt, *answer])
         mask[i, :end] = 1
-        labels[i, len(prompt) : end] = torch.tensor(answer)
+        labels[i, len(prompt) : end] = torch.tensor([*answer])
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}

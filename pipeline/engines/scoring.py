@@ -97,8 +97,8 @@ def log_probs(
     batch_tokens: int,
     threads: int,
     load: Load = load_causal,
-) -> Iterator[tuple[int, float, int]]:
-    """Per row: index, summed log-probability (nats) of the response after its prompt, its tokens."""
+) -> Iterator[tuple[int, float]]:
+    """Per row: index and summed log-probability (nats) of the response after its prompt."""
     import torch
 
     if not prompts:
@@ -106,18 +106,17 @@ def log_probs(
     assert all(prompts), "the first token of a response needs a token before it"
     network = load(model, dtype, threads)
     layer = rows_of(output_layer(network, model), slice(None))
-    whole = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
-    check_lengths(model, network.config, max(map(len, whole)), "prompt and response")
-    for batch in token_batches([len(ids) for ids in whole], batch_tokens):
+    ends = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    check_lengths(model, network.config, max(ends), "prompt and response")
+    for batch in token_batches(ends, batch_tokens):
         with torch.inference_mode():
-            states = hidden_states(network, [whole[i] for i in batch])
+            states = hidden_states(network, [[*prompts[i], *responses[i]] for i in batch])
             # The state before each response token predicts it.
-            before = [states[k, len(prompts[i]) - 1 : len(whole[i]) - 1] for k, i in enumerate(batch)]
+            before = [states[k, len(prompts[i]) - 1 : ends[i] - 1] for k, i in enumerate(batch)]
             wanted = torch.tensor([token for i in batch for token in responses[i]], device=states.device)
             values = token_log_probs(layer, torch.cat(before), wanted)
             sums = [part.sum().item() for part in values.split([len(responses[i]) for i in batch])]
-        for i, value in zip(batch, sums, strict=True):
-            yield i, value, len(responses[i])
+        yield from zip(batch, sums, strict=True)
 
 
 def token_log_probs(layer: Any, states: Any, tokens: Any) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.chat import Chat
+from pipeline.engines.engine_work import finite
 from pipeline.engines.vllm_process import Engine, Ids
 from pipeline.errors import UserError
 from pipeline.models import Completion, Sampler, SampleRequest, Scorer
@@ -47,11 +48,22 @@ def vllm_sampler(model: Path, *, dtype: str) -> Sampler:
             rows, parameters, new_tokens=max_new_tokens, what="prompt and answer"
         ):
             ids = output.outputs[0].token_ids
-            stopped = ids[-1] in stops
+            stopped = ended(model, i, output) == "stop"
             text = chat().decode(ids[:-1] if stopped else ids)
             yield i, Completion(text, len(ids), "stop" if stopped else "length")
 
     return sample
+
+
+def ended(model: Path, i: int, output: Any) -> str:
+    """How row `i` ended: "stop" or "length"; UserError where vLLM gave it up."""
+    reason = output.outputs[0].finish_reason
+    if reason not in ("stop", "length"):
+        raise UserError(
+            f"{model}: expected row {i} to end with stop or length, found {reason} from vLLM; mend what its "
+            "log says (VLLM_LOGGING_LEVEL=INFO) and run again: rows that were stored are kept"
+        )
+    return reason
 
 
 def sampling(request: SampleRequest, stop_ids: Sequence[int], max_new_tokens: int) -> Any:
@@ -85,7 +97,7 @@ def vllm_scorer(model: Path, *, dtype: str) -> Scorer:
             return
         raw = PoolingParams(task="classify", use_activation=False)
         for i, output in engine.outputs(sequences, lambda _: raw, new_tokens=0, what="every sequence"):
-            yield i, finite(model, "rewards", i, output.outputs.data.item())
+            yield i, output.outputs.data.item()
 
     return score
 
@@ -97,15 +109,19 @@ def vllm_label_probabilities(
     not labels[1]. A softmax over the two logits alone."""
     engine = Engine(model, dtype, "CausalLM", hf_overrides=FLOAT32_HEAD)
 
-    def prefer(questions: Sequence[Ids]) -> Iterator[tuple[int, float]]:
-        if not questions:
-            return
+    def gaps(questions: Sequence[Ids]) -> Iterator[tuple[int, float]]:
         both = next_token(list(labels))
         for i, output in engine.outputs(
             questions, lambda _: both, new_tokens=1, what="every question and its label"
         ):
+            ended(model, i, output)
             first, second = (output.outputs[0].logprobs[0][label].logprob for label in labels)
-            yield i, sigmoid(finite(model, "logits", i, first - second))
+            yield i, first - second
+
+    def prefer(questions: Sequence[Ids]) -> Iterator[tuple[int, float]]:
+        # Checked here: an infinite gap would become a probability like any other.
+        if questions:
+            yield from ((i, sigmoid(gap)) for i, (gap,) in finite(model, gaps(questions)))
 
     return prefer
 
@@ -131,10 +147,11 @@ def vllm_log_probs(
 
         for k, output in engine.outputs(rows, parameters, new_tokens=1, what="prompt and response"):
             i = measured[k]
+            ended(model, i, output)
             last = output.outputs[0].logprobs[0][responses[i][-1]].logprob
             before = output.prompt_logprobs[len(prompts[i]) :]
             parts = [at[token].logprob for at, token in zip(before, responses[i][:-1], strict=True)]
-            yield i, finite(model, "log-probabilities", i, math.fsum([*parts, last]))
+            yield i, math.fsum([*parts, last])
 
     return measure
 
@@ -160,13 +177,3 @@ def sigmoid(value: float) -> float:
     """1 / (1 + exp(-value)) without overflow."""
     small = math.exp(-abs(value))
     return (1 if value >= 0 else small) / (1 + small)
-
-
-def finite(model: Path, what: str, i: int, value: float) -> float:
-    """`value`; UserError where it is not a finite number."""
-    if not math.isfinite(value):
-        raise UserError(
-            f"{model}: expected finite {what}, found {value} for sequence {i}; the weights are damaged: "
-            "train the model again"
-        )
-    return value

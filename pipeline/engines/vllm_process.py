@@ -7,6 +7,7 @@ with it when that is dropped, closed, or the program ends, in whatever way.
 import gc
 import os
 import weakref
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from multiprocessing import active_children, parent_process
@@ -15,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from pipeline.engines.inference import DTYPES, architectures_of, check_lengths
+from pipeline.engines.inference import architectures_of, check_lengths
 from pipeline.engines.vllm_settings import (
     check_arguments,
     check_installed,
@@ -41,10 +42,6 @@ class Engine:
     def __init__(self, model: Path, dtype: str, kind: str, **fixed: Any) -> None:
         """UserError where vLLM is not installed, or told what it must not be."""
         check_installed()
-        if dtype not in DTYPES:
-            raise UserError(
-                f"expected dtype to be one of {', '.join(DTYPES)}, found {dtype!r}; edit exec.yaml"
-            )
         self.settings = execution()
         check_arguments(self.settings.vllm)
         self.model, self.dtype, self.kind, self.fixed = model, dtype, kind, fixed
@@ -62,7 +59,7 @@ class Engine:
         new tokens do not fit the model.
         """
         engine = self.ready(max(map(len, rows)) + new_tokens, what)
-        queue = iter(sorted(range(len(rows)), key=lambda i: tuple(rows[i])))
+        queue = iter(sorted(range(len(rows)), key=lambda i: array("I", rows[i])))
         running: set[str] = set()
         try:
             while True:
@@ -132,20 +129,20 @@ class Engine:
         return min(max(LEAST_POSITIONS, 1 << (positions - 1).bit_length()), config.max_position_embeddings)
 
     def start(self, positions: int) -> Any:
-        """A new engine; UserError where vLLM does not start."""
+        """A new engine; UserError where vLLM cannot be imported or does not start."""
         set_environment(self.settings)
-        load_vllm()
-        from vllm import EngineArgs, LLMEngine
-        from vllm.usage.usage_lib import UsageContext
-
-        arguments = engine_arguments(self.model, self.dtype, self.settings, positions)
         try:
+            load_vllm()
+            from vllm import EngineArgs, LLMEngine
+            from vllm.usage.usage_lib import UsageContext
+
+            arguments = engine_arguments(self.model, self.dtype, self.settings, positions)
             told = EngineArgs(**arguments | self.fixed)
             return LLMEngine.from_engine_args(told, usage_context=UsageContext.LLM_CLASS)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.model}: expected vLLM to start, found: {first_line(error)}; correct "
-                f"vllm in {EXEC_FILE}, or choose the transformers engine"
+                f"vllm in {EXEC_FILE}, install vLLM again, or choose the transformers engine"
             ) from error
 
     def close(self) -> None:
@@ -163,18 +160,25 @@ def load_vllm() -> None:
     """Import what is used of vLLM, on a stack of its own.
 
     Something in it keeps the stack that imported it, and with it every object there: the engine would not
-    end before the program.
+    end before the program. What the import raises is raised here.
     """
+    failed: list[Exception] = []
 
     def load() -> None:
-        import vllm
-        import vllm.v1.engine.llm_engine
+        try:
+            import vllm
+            import vllm.v1.engine.llm_engine
 
-        assert vllm.EngineArgs and vllm.SamplingParams and vllm.PoolingParams  # each is loaded when asked for
+            # Each of these is loaded when it is asked for.
+            assert vllm.EngineArgs and vllm.SamplingParams and vllm.PoolingParams
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            failed.append(error)
 
     thread = Thread(target=load, name="import vllm")
     thread.start()
     thread.join()
+    if failed:
+        raise failed[0]
 
 
 def end_with_parent() -> None:

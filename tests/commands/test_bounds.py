@@ -1,17 +1,37 @@
 """Bounds of the rows that a stage can ask, from the recipe and from the tables that stay as they are."""
 
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from pipeline import edge, tables
+from pipeline.commands import asks
 from pipeline.commands.bounds import Bounds
-from pipeline.commands.graph import Outlook
+from pipeline.commands.estimates import Estimates
+from pipeline.commands.graph import Outlook, paths
+from pipeline.schemas import SLICE
+from tests.commands.conftest import write_model
 from tests.smoke_project import ROOT, change
+from tests.stages.answers import slice_of
 
 GENERATE = ("t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base")
 MIX = "data/mixes/offline"
 JUDGE = ("t1", "data/iterations/t1/generate", "models/reward")
+VALIDATION, BASELINES = "data/prompts/validation.parquet", "data/baselines"
+JUDGES = ("models/reward", "models/pairwise")
+STAGES = {
+    "generate@t1": (GENERATE, "data/iterations/t1/generate"),
+    "judge@t1": (JUDGE, "data/iterations/t1/judge"),
+    "evaluate_baselines": ((VALIDATION, "models/policies/t0", "models/offline_dpo", *JUDGES), BASELINES),
+    "evaluate@t1": (
+        ("t1", VALIDATION, "models/policies/t1", "models/policies/t0", BASELINES, *JUDGES),
+        "data/evaluations/t1",
+    ),
+}
+"""The inputs and the output of stages, each after those whose output it reads."""
 
 
 @pytest.fixture
@@ -65,12 +85,54 @@ def test_answers_that_stay_are_counted_prompt_by_prompt(project):
     assert most(stage("judge@t1", JUDGE, JUDGE[2])) == [("prefer", 3 * 2 + 2 * 1)]
 
 
-def test_an_evaluation_asks_both_orders_the_judge_and_two_policies(project):
-    words = ("t1", "data/prompts/validation.parquet", "models/policies/t1")
-    evaluate = stage("evaluate@t1", words, words[1])
-    assert most(evaluate) == [("sample", 20), ("prefer", 40), ("score", 20), ("log_probs", 40)]
-    baselines = stage("evaluate_baselines", words[1:], words[1])
-    assert most(baselines) == [("sample", 40), ("prefer", 80), ("score", 40), ("log_probs", 40)]
+@pytest.mark.parametrize("judge", ["bt", "pairwise"])
+def test_a_bound_is_what_a_stage_asks_of_an_empty_store_when_no_two_texts_are_alike(
+    project, own_state, tiny_model, judge
+):
+    change(project, "judge.kind", judge)
+    change(project, "prompts.validation", 10)
+    prompts = slice_of(*(f"What is number {i}?" for i in range(10)))
+    for path in (GENERATE[1], VALIDATION):
+        tables.write(SLICE, prompts, project / path)
+    for name in ("base", "reward", "pairwise", "offline_dpo", "policies/t0", "policies/t1"):
+        write_model(tiny_model, project / "models" / name)
+    for name, (words, out) in STAGES.items():
+        # Nothing that the recipe bounds is there yet, as far as the bound can tell.
+        bound: Counter[str] = Counter()
+        for kind, rows in most(prompts_stale(), stage(name, words, *words)):
+            bound[kind] += rows
+        asked, filled = filled_from_nothing(own_state, stage(name, words), Path(out))
+        assert filled <= bound, name
+        if name != "judge@t1":  # reads real answers, some of which are alike or empty
+            assert asked == bound, name
+
+
+def filled_from_nothing(state, one: Outlook, out: Path) -> tuple[Counter[str], Counter[str]]:
+    """Rows by kind that a stage is planned to compute with an empty store, and those that it then does."""
+    shutil.rmtree(state, ignore_errors=True)
+    asked: Counter[str] = Counter()
+    for rows in asks.Counter(Estimates([], {})).exact(asks.planned(one)[0]):
+        asked[rows.kind] += rows.compute
+    module = asks.stage_module(one)
+    module.write(module.made(*paths(one.words)), out)
+    filled: Counter[str] = Counter()
+    for line in edge.records("cells.jsonl"):
+        filled[line["kind"]] += line["rows"]
+    kinds = asks.ASKING[one.name.partition("@")[0]].kinds
+    assert set(asked) | set(filled) <= set(kinds)
+    return asked, filled
+
+
+def test_a_slice_or_mix_that_is_missing_and_that_nothing_makes_bounds_nothing(project):
+    # DVC does not ask for the inputs of a frozen stage.
+    generate = stage("generate@t1", GENERATE)
+    assert most(generate) is None
+    assert most(generate, stage("judge@t1", JUDGE, JUDGE[1])) is None
+    assert most(generate, stage("judge@t1", JUDGE)) is None
+    assert most(generate, stage("train@t1", ("t1", "data/iterations/t1/pair"))) is None
+    assert most(stage("evaluate@t1", ("t1", VALIDATION, "models/policies/t1"))) is None
+    change(project, "offline_dpo.max_pairs", None)
+    assert most(stage("offline_dpo", (MIX,))) is None
 
 
 def test_judges_and_references_are_bounded_by_their_caps(project):

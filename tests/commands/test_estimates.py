@@ -55,12 +55,18 @@ def test_a_launch_of_one_row_has_no_rate_but_its_time(own_state):
     assert seconds(launch(rows=1, seconds=4, first=4), count=3) == pytest.approx(4 + 2 * 4)
 
 
+def test_rows_that_came_in_one_batch_took_the_time_of_the_launch(own_state):
+    at_once = launch(rows=100, seconds=60, first=59.99)
+    assert 100 <= seconds(at_once, count=201) <= 60 + 200 * 0.6
+    assert seconds(launch(rows=1, seconds=4, first=3), count=3) == pytest.approx(3 + 2 * 4)
+
+
 def test_what_is_recorded_can_be_read(own_state):
     cells = Cells("sample", ())
     for _ in range(2):
         record(cells, engine="e", dtype="d", model="models/a", rows=11, tokens=5, seconds=3.0, first=1.0)
     with (own_state / "cells.jsonl").open("a") as file:
-        file.write('{"kind": "sam')  # the machine went down in the midst of a line
+        file.write('{"kind": "sam{}\n{"kind": "sam')  # the machine went down in the midst of a line, twice
     assert Estimates.load().rows(6, kind="sample", engine="e", model="models/a") == pytest.approx(2)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.commands.asks import ASKING as ASKS
 from tests.commands.planned_project import PAIRMILL, computed, launches, plan
 from tests.smoke_project import change, copy, must, run
 
@@ -25,6 +26,14 @@ def stats(project) -> dict:
     return json.loads(must(project, *PAIRMILL, "store", "stats", "--json"))
 
 
+def asking(said: dict) -> set[str]:
+    """The stages that ask something; each asks no kind of cells but those that `gc` expects of it."""
+    for one in said["sets"]:
+        for stage in one["stages"]:
+            assert one["identity"]["kind"] in ASKS[stage.partition("@")[0]].kinds, stage
+    return {stage for one in said["sets"] for stage in one["stages"]}
+
+
 def gc(project, *words: str) -> str:
     return must(project, *PAIRMILL, "store", "gc", "--older-than", "0", *words).splitlines()[-1]
 
@@ -37,8 +46,7 @@ def tried_another_temperature(project) -> None:
 
 def test_every_set_of_a_fresh_build_is_asked_by_a_stage_and_every_row_counted(project):
     said = stats(project)
-    asked = {stage for one in said["sets"] for stage in one["stages"]}
-    assert asked == set(ASKING)
+    assert asking(said) == set(ASKING)
     assert all(one["stages"] for one in said["sets"])
     assert said["total"]["rows"] == sum(line["rows"] for line in launches(project))
     assert said["unknown"] == {}
@@ -71,13 +79,13 @@ def test_rows_of_a_day_are_young(project):
     assert said[-1].startswith("removed 0 rows, 0 files")
 
 
-def test_rows_of_a_recipe_that_is_named_stay(project):
-    (project / "before.yaml").write_bytes((project / "params.yaml").read_bytes())
-    tried_another_temperature(project)
-    assert gc(project, "--recipe", "before.yaml").startswith("removed 0 rows, 0 files")
-    change(project, "evaluate.temperature", 0.7)
-    names = ("evaluate_baselines", "evaluate@t1", "evaluate@t2")
-    assert not computed(project, "dvc", "repro", "--force", "--single-item", "--no-run-cache", *names)
+@pytest.mark.parametrize("days", ["-1", "nan", "inf"])
+def test_an_age_that_is_none_is_one_line(project, days):
+    before = files(project)
+    done = run(project, *PAIRMILL, "store", "gc", "--older-than", days)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: store gc: ") and done.stderr.count("\n") == 1
+    assert files(project) == before
 
 
 def test_a_stage_whose_inputs_are_out_of_date_is_not_guessed(project):
@@ -105,17 +113,19 @@ def test_damaged_shards_are_told_and_removed(project):
     shard = next((project / ".pairmill" / "store" / "score").rglob("*.parquet"))
     shard.write_bytes(b"")
     assert stats(project)["total"]["damaged"] == 1
-    gc(project)
+    before = files(project)
+    assert gc(project, "--dry-run").startswith("would remove 0 rows, 1 files")
+    assert files(project) == before
+    assert gc(project).startswith("removed 0 rows, 1 files")
     assert stats(project)["total"]["damaged"] == 0
 
 
-def test_a_further_recipe_with_a_mistake_or_without_a_file_is_one_line(project):
-    (project / "wrong.yaml").write_text("generate: {}\n")
-    for name in ("wrong.yaml", "absent.yaml"):
-        done = run(project, *PAIRMILL, "store", "gc", "--recipe", name)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-        assert name in done.stderr
+def test_lines_that_a_crash_cut_keep_nobody_from_the_plan_and_the_costs(project):
+    for name in ("cells.jsonl", "runs.jsonl"):
+        with (project / ".pairmill" / name).open("ab") as file:
+            file.write(b'{"stage": "cut {}\n{"stage": "\xc3')
+    assert plan(project)["total"]["compute"] == 0
+    assert "evaluate@t1" in must(project, *PAIRMILL, "costs")
 
 
 def test_the_store_may_be_elsewhere(project, tmp_path):
@@ -131,6 +141,6 @@ def test_the_store_may_be_elsewhere(project, tmp_path):
 @pytest.mark.slow
 def test_what_the_whole_pipeline_computed_is_asked_to_the_last_row(smoke, tmp_path):
     project = copy(smoke, tmp_path / "project")
-    asked = {stage for one in stats(project)["sets"] for stage in one["stages"]}
+    asked = asking(stats(project))
     assert asked == {*ASKING, "evaluate_judges", "offline_dpo", "train@t1", "train@t2"}
     assert gc(project).startswith("removed 0 rows, 0 files")

@@ -1,12 +1,13 @@
 """The fake engines: legal values, from their inputs alone, without torch."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from pipeline.engines.fake import fake_label_probabilities, fake_log_probs, fake_sampler, fake_scorer
-from pipeline.models import SampleRequest
+from pipeline.models import SampleRequest, model_identity
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ def test_another_model_writes_something_else(model, tmp_path):
     )
 
 
+def test_models_of_one_identity_answer_alike_whatever_their_cards_say(model, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    (other / "README.md").write_text("another card", encoding="utf-8")
+    assert model_identity(model) == model_identity(other)
+    own, copied = (list(fake_sampler(folder)(REQUESTS, max_new_tokens=9)) for folder in (model, other))
+    assert own == copied
+    own, copied = (list(fake_log_probs(folder, [[1]], [[5, 6]])) for folder in (model, other))
+    assert own == copied
+
+
 def test_the_scorer_prefers_the_varied_and_then_the_shorter_answer(model):
     scores = dict(fake_scorer(model)([[1, 2, 3, 4], [1, 2, 2, 2], [1, 2, 2]]))
     assert scores[0] > scores[2] > scores[1]
@@ -65,8 +77,8 @@ def test_probabilities_are_legal_and_depend_on_the_question_alone():
 
 def test_log_probabilities_fall_with_every_token(model):
     rows = list(fake_log_probs(model, [[1], [1]], [[5] * 3, [5] * 9]))
-    assert [(i, n) for i, _, n in rows] == [(0, 3), (1, 9)]
-    assert all(-2 * n <= value <= -n for _, value, n in rows)
+    assert [i for i, _ in rows] == [0, 1]
+    assert all(-2 * n <= value <= -n for (_, value), n in zip(rows, (3, 9), strict=True))
 
 
 def test_the_inference_modules_are_imported_without_torch():

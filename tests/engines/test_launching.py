@@ -26,6 +26,7 @@ from pipeline.engines import launching
 from pipeline.engines.repeatable import MicroBatches, Shuffle
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
+from pipeline.execution import Execution
 from tests.engines import rank_work, sharded_on_cpu
 from tests.engines.tiny_runs import KINDS, curve, params, rows, run_in, train
 
@@ -238,7 +239,8 @@ def test_a_run_that_cannot_be_launched_says_why_before_anything_starts(tmp_path,
 
     found(monkeypatch, 0)
     assert world(processes=3) == 3
-    assert world(accelerate="nonsense") == 1
+    with pytest.raises(UserError, match=r"at least 2 beside accelerate: fsdp, found 1; .* unset accelerate"):
+        world(accelerate="fsdp")
     with pytest.raises(UserError, match=r"expected fsdp, zero3 or the path .* found nonsense"):
         world(processes=2, accelerate="nonsense")
     with pytest.raises(UserError, match=r"fsdp \(FSDP\) needs GPUs, found none"):
@@ -274,6 +276,46 @@ def test_on_several_machines_the_world_is_all_of_them_and_the_ranks_are_theirs(t
     told = _validate_launch_command(launch_command_parser().parse_args(words[3:]))[0]
     assert (told.num_machines, told.num_processes, told.machine_rank) == (4, 32, 0)
     assert (told.main_process_ip, told.main_process_port) == ("10.0.0.1", 29500)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (
+            "print('usage: ...'); print('accelerate: error: bad option'); exit(2)",
+            r"word: accelerate: error: bad",
+        ),
+        (
+            "print('ImportError: no such name'); print('====='); exit(1)",
+            r"without a word: ImportError: no such",
+        ),
+        ("print('Stopped'); print('====='); exit(1)", "without a word: Stopped; see"),
+        ("exit(3)", "could not be started, or ended without a word: nothing in the log"),
+        ("import os; os.kill(os.getpid(), 9)", "found one that was killed"),
+    ],
+)
+def test_a_launcher_that_fails_is_not_called_a_killed_process(program, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(launching, "command", lambda run, folder: [sys.executable, "-c", program])
+    with pytest.raises(UserError, match=said):
+        launching.launch(run_in(tmp_path, processes=2), rank_work.raise_in_second, pl.DataFrame({"n": [1]}))
+
+
+def test_threads_are_those_of_the_settings_shared_by_the_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    monkeypatch.setattr(launching, "execution", lambda: Execution(threads=6))
+    words = launching.command(run_in(tmp_path, processes=2), tmp_path)
+    assert words[words.index("--num_cpu_threads_per_process") + 1] == "3"
+
+
+def test_a_configuration_is_known_by_its_content(tmp_path):
+    config = tmp_path / "config.yaml"
+    run = run_in(tmp_path, processes=2, accelerate=str(config))
+    config.write_text(DATA_PARALLEL)
+    before = launching.config_digest(run)
+    assert launching.config_digest(run) == before
+    config.write_text(DATA_PARALLEL.replace("bf16", "fp16"))
+    assert launching.config_digest(run) != before
+    assert launching.config_digest(run_in(tmp_path, processes=2)) is None
 
 
 def test_one_process_stays_in_this_one(tmp_path):

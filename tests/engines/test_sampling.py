@@ -137,6 +137,18 @@ def test_an_answer_that_may_not_fit_the_positions_is_refused(tiny):
     assert len(list(sampler([SampleRequest((5,) * 1000, 1.0, 0)], max_new_tokens=24))) == 1
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_damaged_model_is_refused(tiny, tmp_path, temperature):
+    network = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    with torch.no_grad():
+        network.lm_head.weight[7, 0] = torch.nan
+    network.save_pretrained(tmp_path)
+    Chat.load(tiny).tokenizer.save_pretrained(tmp_path)
+    sampler = transformers_sampler(tmp_path, dtype="float32", batch=4, threads=1)
+    with pytest.raises(UserError, match=f"{tmp_path}: expected finite logits"):
+        list(sampler([SampleRequest((5, 6), temperature, 0)], max_new_tokens=3))
+
+
 def test_nothing_is_loaded_for_nothing(tmp_path):
     sampler = transformers_sampler(tmp_path / "absent", dtype="float32", batch=4, threads=1)
     assert list(sampler([], max_new_tokens=5)) == []

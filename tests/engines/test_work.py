@@ -130,7 +130,7 @@ def test_a_number_that_is_none_is_told_and_not_stored(tiny_model, own_state, mon
         fill(one, asks, compute_into)
     found = open_store().values(one.cells, work_keys(one, asks))
     assert found["value"].to_list() == [1.5]
-    assert list(finite(tiny_model, [(3, 2, "more")])) == [(3, (2.0,))]
+    assert list(finite(tiny_model, [(3, 2)])) == [(3, (2.0,))]
 
 
 def work_keys(one, asks):

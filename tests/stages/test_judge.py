@@ -6,8 +6,9 @@ import pytest
 
 from pipeline import ab
 from pipeline.chat import Chat
+from pipeline.engines import judging
 from pipeline.engines.fake import fake_label_probabilities, fake_scorer
-from pipeline.engines.judging import JudgeParams, scores
+from pipeline.engines.judging import JudgeParams, question_sequences, scores
 from pipeline.rendering import scored_ids
 from pipeline.schemas import JUDGMENTS
 from pipeline.tables import check
@@ -54,6 +55,24 @@ def test_every_answer_meets_every_other_of_its_prompt_in_both_orders(tiny_model,
     for answer in answers:
         assert len(wins[answer]) == 4
         assert found[answer] == pytest.approx(sum(wins[answer]) / 4)
+
+
+@pytest.mark.parametrize("wording", ["trained", "prompted"])
+def test_many_questions_are_those_of_each_pair_alone_in_both_orders(tiny_model, monkeypatch, wording):
+    monkeypatch.setattr(judging, "ROWS", 3)
+    chat = Chat.load(tiny_model)
+    two = [("short", "also short <|im_end|>"), ("[RESPONSE A]", "")]
+    rows = [(user(text), *pair) for text in ("What is an owl?", "Why? " * 300) for pair in two]
+    limit = 400
+    expected = [
+        ab.question_ids(chat, prompt, *pair, wording=wording, max_length=limit)
+        for prompt, a, b in rows
+        for pair in ((a, b), (b, a))
+    ]
+    found = list(question_sequences(chat, iter(rows), wording, limit))
+    assert [list(ids) for ids in found] == expected
+    assert max(map(len, found)) <= limit < len(chat.encode_plain("Why? " * 300))
+    assert {ids.itemsize for ids in found} == {4}
 
 
 def test_the_win_probabilities_of_a_prompt_average_to_a_half(tiny_model, own_state):
