@@ -46,7 +46,7 @@ def told(recipe: dict[str, Any]) -> str:
         ("pack.block", 256.5, "pack.block: input should be a valid integer"),
         ("sft.learning_rate", -1.0, "sft.learning_rate: input should be greater than 0, found -1.0"),
         ("sft.learning_rate", 5, "sft.learning_rate: input should be less than 1, found 5"),
-        ("evaluate.temperature", -0.1, "evaluate.temperature: input should be greater than or equal to 0"),
+        ("evaluate.temperature", -0.1, "evaluate.temperature: expected 0 or at least 0.01, found -0.1"),
         ("generate.samples", [], "generate.samples: tuple should have at least 1 item"),
         ("generate.engine", "vllm2", "generate.engine: input should be"),
         ("train.reference", "t0", "train.reference: input should be 'pi0' or 'previous', found 't0'"),
