@@ -143,15 +143,18 @@ def another_iteration(first: Project, stored: set[str], rows: int) -> Outcome:
 
 
 def other_settings(first: Project, stored: set[str], rows: int) -> Outcome:
-    """Another batch, other workers and shards, and every stage forced to run: nothing."""
+    """Another batch, other workers and shards, and every stage forced to run: nothing.
+
+    Training comes last: with another micro-batch its sums are rounded otherwise, and it makes a new model.
+    """
     project = first.copy("execution_changed")
-    stages = ["generate@t1", "judge@t1", "train@t1", "evaluate@t1"]
+    stages = ["generate@t1", "judge@t1", "evaluate@t1", "train@t1"]
     settings = {f"PAIRMILL_{name}": value for name, value in EXECUTION.items()}
+    needed = Needed(project.folder)
+    own = [stage("t1") for stage in (needed.generate, needed.judge, needed.evaluate, needed.train)]
     for stage in stages:
         project.repro(stage, flags=FORCED, **settings)
-    needed = Needed(project.folder)
-    own = (needed.generate, needed.judge, needed.train, needed.evaluate)
-    return project.outcome(stored, *(stage("t1") for stage in own))
+    return project.outcome(stored, *own)
 
 
 def shared_prompts(first: Project, stored: set[str], rows: int) -> Outcome:

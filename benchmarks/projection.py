@@ -102,7 +102,7 @@ def prompts_of(count: int, draw: np.random.Generator) -> pl.DataFrame:
             **{"prompt_id": f"{i:016x}", "cluster_id": f"{i:016x}"},
             "prompt": [{"role": "user", "content": text}],
         }
-        for i, text in enumerate(texts(count, 60, draw))
+        for i, text in enumerate(texts(count, 45, draw))
     ]
     return pl.DataFrame(rows, SLICE.schema)
 

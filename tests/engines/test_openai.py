@@ -12,8 +12,6 @@ import threading
 import time
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from pipeline.chat import Chat
 from pipeline.engines import openai_server
@@ -25,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.models import SampleRequest
 from tests.completion_server import Changed, Dropped, Garbled, Hanging, Status, completion_server
+from tests.tiny_policies import decided
 
 AT_ONCE = {"retry-after-ms": "1"}
 
@@ -283,14 +282,7 @@ PROMPTS_WHOLE = ("--no-enable-chunked-prefill", "--max-num-batched-tokens", "204
 def vllm_server(tmp_path, setting):
     """vLLM itself, with a model whose distribution is not nearly uniform."""
     folder, port = tmp_path / "t1", free_port()
-    tiny_random(folder, "llama3", head_dim=32)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(10)
-        network.lm_head.weight[Chat.load(folder).end_of_turn] *= 2
-    network.save_pretrained(folder)
+    decided(folder)
     own = {"do_sample": True, "top_k": 1, "max_new_tokens": 3}
     (folder / "generation_config.json").write_text(json.dumps(own))
     place = (

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from pipeline import tables
 from pipeline.chat import Chat
-from pipeline.engines import trainers
+from pipeline.engines import fitting, trainers
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import content_id
 from pipeline.ledger import Ledger
@@ -92,7 +92,7 @@ def overhear(
     block: int,
 ) -> Overheard:
     """Train one step on `blocks`, all of them, and give back its forward passes."""
-    heard, load = Overheard(), trainers.load_language_model
+    heard, load = Overheard(), fitting.load_language_model
 
     def listening(path: Path) -> Any:
         network = load(path)
@@ -107,7 +107,7 @@ def overhear(
         )
         return network
 
-    monkeypatch.setattr(trainers, "load_language_model", listening)
+    monkeypatch.setattr(fitting, "load_language_model", listening)
     settings = params(epochs=1.0, global_batch=blocks.height, max_length=block)
     trainers.train_sft(base, blocks, settings, run_in(folder / "run", micro_batch=2))
     return heard

@@ -34,6 +34,7 @@ from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.models import SampleRequest
 from tests.smoke_project import ROOT
+from tests.tiny_policies import decided
 
 pytestmark = [
     pytest.mark.skipif(
@@ -76,14 +77,7 @@ def causal(tmp_path_factory):
     """A tiny model with a distribution that is not nearly uniform, which likes to end its turn, in a folder
     that recommends a way of sampling of its own."""
     folder = tmp_path_factory.mktemp("causal")
-    tiny_random(folder, "llama3", head_dim=32)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(10)
-        network.lm_head.weight[Chat.load(folder).end_of_turn] *= 2
-    network.save_pretrained(folder)
+    decided(folder)
     own = {"do_sample": True, "top_k": 1, "temperature": 0.1, "eos_token_id": list(range(3, 400))}
     (folder / "generation_config.json").write_text(json.dumps(own))
     return folder
