@@ -7,7 +7,8 @@ keys. Each run is a process of its own on two cores, of which the peak memory is
 
 - `lookup`: what of all stored keys, and one more in a hundred, is missing;
 - `scattered`: the projection of as many rows from all shards instead of a tenth of them;
-- `stage`: the whole stage `generate` on the warm store, from prompts to its table;
+- `stage`: the whole stage `generate` on the warm store, from prompts to its table, which renders and
+  tokenises the prompts and writes the answers besides;
 - `limits`: what these may take for 160,000 rows and more; beyond them the program ends with status 1.
 
     python -m benchmarks.projection [--rows N] [--repeats N]

@@ -28,8 +28,9 @@ from pipeline.storage import Storage
 
 log = logging.getLogger(__name__)
 
-READERS = 16
-"""Shards read at once: what hides the latency of an object store, and costs nothing on a disk."""
+READERS = {True: 4, False: 16}
+"""Shards read at once, by whether they are local: what hides the latency of an object store would only have
+threads wait for each other on a disk."""
 LISTINGS = 5
 """How often a folder is listed because a shard was gone when it was read."""
 LISTED_SECONDS = 5.0
@@ -48,6 +49,8 @@ class RowStore:
         self.url = self.storage.url
         self.newest: dict[str, tuple[int, float]] = {}
         """The time of the newest shard known in a set, and when (monotonic) the set was listed for it."""
+        self.known: tuple[str, dict[str, pl.Series]] = "", {}
+        """The set looked up last, and the keys of its shards by their paths: they do not change."""
 
     def missing(self, cells: Cells, keys: pl.Series) -> pl.Series:
         """Those of `keys` that have no value yet; distinct, in order of their first appearance."""
@@ -59,7 +62,7 @@ class RowStore:
         asked = left = distinct(keys)
         found = pl.DataFrame(schema=cells.schema)
         while places := self.places(cells, left):
-            parts = parallel(partial(self.rows, cells), places)
+            parts = self.parallel(partial(self.rows, cells), places)
             found = pl.concat([found, *(part for part in parts if part is not None)])
             if all(part is not None for part in parts):
                 break
@@ -92,16 +95,18 @@ class RowStore:
     def index(self, name: str) -> dict[str, pl.Series]:
         """The keys of every shard of a set (`Cells.name`) by its path, the oldest first; damaged ones are
         set aside."""
-        known: dict[str, pl.Series | None] = {}
+        known = self.known[1] if self.known[0] == name else {}
         sizes: dict[str, int] = {}
         for _ in range(LISTINGS):
             files = self.storage.files(name).items()
             sizes = {path: size for path, size in files if path.endswith(shards.SUFFIX)}
-            new = [path for path in sizes if known.get(path) is None]
-            known |= zip(new, parallel(self.keys, [(path, sizes[path]) for path in new]), strict=True)
-            if all(known[path] is not None for path in new):
+            new = [path for path in sizes if path not in known]
+            found = zip(new, self.parallel(self.keys, [(path, sizes[path]) for path in new]), strict=True)
+            known |= {path: keys for path, keys in found if keys is not None}
+            if known.keys() >= sizes.keys():
                 break  # or else a shard was removed, or rewritten under another name
-        return {path: found for path in sizes if (found := known[path]) is not None}
+        self.known = name, {path: known[path] for path in sizes if path in known}
+        return self.known[1]
 
     def places(self, cells: Cells, keys: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
         """The shards that have some of `keys` first, each with those of them that it has first."""
@@ -141,6 +146,11 @@ class RowStore:
             self.set_aside(path)
             return None
 
+    def parallel(self, read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """What `read` gives for each item, in order."""
+        with ThreadPoolExecutor(READERS[self.storage.local]) as pool:
+            return list(pool.map(read, items))
+
     def set_aside(self, path: str) -> None:
         """Rename a damaged shard, so that nobody reads it again."""
         log.warning("%s is damaged: set aside, its rows will be computed again", self.storage.full(path))
@@ -156,6 +166,7 @@ class Unchanged(RowStore):
 
     def set_aside(self, path: str) -> None:
         self.damaged.add(path)
+        self.known[1].pop(path, None)
 
     def keys(self, shard: tuple[str, int]) -> pl.Series | None:
         return None if shard[0] in self.damaged else super().keys(shard)
@@ -178,12 +189,6 @@ def by_shard(index: Mapping[str, pl.Series], rows: pl.DataFrame) -> dict[str, pl
     paths = list(index)
     parts = rows.partition_by("shard", as_dict=True, include_key=False)
     return {paths[number]: part for (number,), part in parts.items()}
-
-
-def parallel(read: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """What `read` gives for each item, in order."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(read, items))
 
 
 def shard_frame(cells: Cells, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:

@@ -17,7 +17,7 @@ import polars as pl
 from pipeline import shards
 from pipeline.cells import VALUES, Cells, Kind
 from pipeline.storage import PARTIAL
-from pipeline.store import RowStore, Unchanged, by_shard, parallel, stacked
+from pipeline.store import RowStore, Unchanged, by_shard, stacked
 
 PARTIAL_SECONDS = 3600
 """Age below which an unfinished file is its writer's, whatever is to be removed."""
@@ -93,7 +93,7 @@ def counted(store: RowStore, sizes: Mapping[str, int]) -> list[int | None]:
         except (shards.Damaged, MemoryError):  # broken bytes may ask for any amount
             return None
 
-    return parallel(count, list(sizes.items()))
+    return store.parallel(count, list(sizes.items()))
 
 
 def identity(store: RowStore, name: str) -> dict[str, Any]:
