@@ -1,10 +1,15 @@
 """The promises of the row store on an object store: the S3 API of a server on this machine."""
 
+import importlib.util
 import logging
 import os
 import pickle
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -12,10 +17,11 @@ from pipeline import shards
 from pipeline.errors import UserError
 from pipeline.store import RowStore
 from pipeline.upkeep import keep, stats
+from tests.ports import free_port
 from tests.test_store import CELLS, keys, rows, run, texts
 
 s3fs = pytest.importorskip("s3fs", reason="extra s3 is not installed")
-server = pytest.importorskip("moto.server", reason="moto is not installed")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("moto") is None, reason="moto is not installed")
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "someone",
@@ -29,12 +35,25 @@ CREDENTIALS = {
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """The address of an S3 server."""
-    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    """The address of an S3 server, in a process of its own: vLLM looks at every object of every module that
+    this one has imported, and those of Flask, on which the server is built, refuse that."""
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield answering(address, running)
+        finally:
+            running.terminate()
+
+
+def answering(address: str, running: "subprocess.Popen[bytes]") -> str:
+    """The address, once a server answers there."""
+    for _ in range(600):
+        assert running.poll() is None, "the S3 server has ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
+            return address
+        time.sleep(0.1)
+    raise AssertionError("the S3 server does not answer")
 
 
 @pytest.fixture
@@ -75,6 +94,7 @@ def test_a_shard_is_one_upload_and_leaves_nothing_beside_it(bucket):
 
 WRITER = """
 import sys
+from tests.ports import free_port
 from tests.test_store import *
 RowStore(sys.argv[1]).append(CELLS, rows([(sys.argv[2], sys.argv[2])]))
 """
@@ -183,6 +203,7 @@ def test_a_user_who_may_not_read_is_told_so(bucket, monkeypatch):
 
 OTHER_NAME = """
 import sys
+from tests.ports import free_port
 from tests.test_store import *
 print(RowStore(sys.argv[1]).missing(CELLS, keys("ab")).to_list())
 """

@@ -23,6 +23,7 @@ from pipeline.errors import UserError
 from pipeline.execution import execution
 from pipeline.models import SampleRequest
 from tests.completion_server import Changed, Dropped, Garbled, Hanging, Status, completion_server
+from tests.ports import free_port
 from tests.tiny_policies import decided
 
 AT_ONCE = {"retry-after-ms": "1"}
@@ -263,12 +264,6 @@ def test_a_missing_package_is_told_with_how_to_install_it(model, monkeypatch):
 
 def test_nothing_is_asked_for_nothing(tmp_path):
     assert list(openai_sampler(tmp_path / "absent")([], max_new_tokens=5)) == []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 SERVE = ("-m", "vllm.entrypoints.openai.api_server", "--enforce-eager", "--dtype", "float32")

@@ -176,7 +176,7 @@ def test_a_cluster_for_the_run_gives_the_same_bytes_and_leaves_no_process(tiny_m
 
 def test_a_missing_ray_is_told_with_the_command_that_installs_it(settings, noted, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match="expected the package ray .* install it with: make setup"):
+    with pytest.raises(UserError, match=r"expected the package ray .* install it with: make setup"):
         fill(noted(), ASKS, ray_pool)
 
 
