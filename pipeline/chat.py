@@ -61,19 +61,28 @@ class Chat:
 
     @classmethod
     def load(cls, folder: Path) -> "Chat":
-        """The renderer of a model folder; UserError where there is no tokenizer or no chat template."""
+        """The renderer of a model folder, one for all folders with its files: nobody changes its tokenizer.
+
+        UserError where there is no tokenizer or no chat template.
+        """
         if not (folder / "tokenizer.json").exists():
             raise UserError(
                 f"{folder}: expected a tokenizer (tokenizer.json), found none; make it: dvc repro"
             )
+        present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
+        digest, model = "-".join(digest_file(path)[:16] for path in present), folder / "config.json"
+        # Models of one run share a tokenizer, which takes half a second to load.
+        key = digest, digest_file(model) if model.exists() else ""
+        if (known := LOADED.get(key)) is not None:
+            return known
         tokenizer = load_tokenizer(folder)
         if not tokenizer.chat_template:
             raise UserError(
                 f"{folder}: expected a chat template, the tokenizer has none; put a chat_template.jinja "
                 "beside tokenizer.json, or choose an instruction-tuned base model"
             )
-        present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
-        return cls(tokenizer, "-".join(digest_file(path)[:16] for path in present))
+        LOADED[key] = cls(tokenizer, digest)
+        return LOADED[key]
 
     def text(self, messages: Messages, *, add_generation_prompt: bool) -> str:
         """The conversation as the template writes it, with GUARD in special names inside messages."""
@@ -199,3 +208,7 @@ def either(names: Sequence[str]) -> re.Pattern[str]:
     """Finds any of `names`, the longest first; one group."""
     longest_first = sorted(names, key=lambda name: (-len(name), name))
     return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if names else "((?!))")
+
+
+LOADED: dict[tuple[str, str], Chat] = {}
+"""Renderers by the digests of what they were made of: the tokenizer's files and the model's config."""

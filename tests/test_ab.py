@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import ab
-from pipeline.chat import Chat
+from pipeline.chat import Chat, load_tokenizer
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
 
@@ -88,7 +88,7 @@ def test_an_example_ends_with_the_label_after_the_generation_prompt_and_trains_o
 
 def test_a_tokenizer_without_single_label_tokens_is_refused(tmp_path):
     tiny_random(tmp_path)
-    chat = Chat.load(tmp_path)
+    chat = Chat(load_tokenizer(tmp_path), "changed below")
     chat.tokenizer.add_tokens(["\nB"])  # the end of the generation prompt and the label become one
     with pytest.raises(UserError, match='"B" to be one token'):
         ab.labels(chat)

@@ -60,3 +60,18 @@ def test_rendering_does_not_import_torch(folder):
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_folders_with_the_same_files_share_a_renderer(tmp_path):
+    one, two, other = (tmp_path / name for name in ("one", "two", "other"))
+    for folder in (one, two, other):
+        tiny_random(folder, "smollm2")
+    template = other / "chat_template.jinja"
+    template.write_text(template.read_text() + "!")
+    assert Chat.load(one) is Chat.load(two)
+    assert (
+        Chat.load(other).text([{"role": "user", "content": "x"}], add_generation_prompt=False).endswith("!")
+    )
+    assert (
+        not Chat.load(one).text([{"role": "user", "content": "x"}], add_generation_prompt=False).endswith("!")
+    )
