@@ -8,7 +8,7 @@ reported, its value is NaN, and nothing is guessed.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -94,27 +94,54 @@ class PromptedScores:
 
 
 def prompted_compare(questions: Sequence[Question], model: Path, params: PromptedParams) -> PromptedPairs:
-    """The verdict on each question in both orders by the model in a folder, or the endpoint; a tie is a half.
+    """What `PromptedComparer` says of some questions at once."""
+    compare = PromptedComparer(model, params)
+    compared = compare(questions)
+    return PromptedPairs(compared, tuple(compare.unjudged), compare.account)
 
-    A question is judged only where both answers can be read. UserError where more than
-    `params.max_unparsable` of the asked cannot.
+
+@dataclass
+class PromptedComparer:
+    """A judge of two answers (`comparing.Compare`), the model in a folder or at the endpoint: its verdict on
+    each question in both orders; a tie is a half.
+
+    A question is judged only where both answers can be read. UserError where of all that were asked so far,
+    in whatever calls, more than `params.max_unparsable` cannot.
     """
-    template, judge = load_template(Path(params.template), "pair"), Judge.of(model, params)
-    both = [
-        [judge.question(template, prompt, *order) for order in ((a, b), (b, a))] for prompt, a, b in questions
-    ]
-    values, unjudged, account = judge.values(template, both)
-    as_asked, reversed_order = values.reshape(-1, 2).T
-    return PromptedPairs(Compared.of_orders(as_asked, 1 - reversed_order), unjudged, account)
+
+    model: Path
+    params: PromptedParams
+    unjudged: list[Unjudged] = field(default_factory=list)
+    """Questions of all calls, counted through."""
+    account: Account = field(default_factory=Account)
+    """Of all calls."""
+
+    def __call__(self, questions: Sequence[Question]) -> Compared:
+        template = load_template(Path(self.params.template), "pair")
+        judge = Judge.of(self.model, self.params)
+        both = [
+            [judge.question(template, prompt, *order) for order in ((a, b), (b, a))]
+            for prompt, a, b in questions
+        ]
+        values, unjudged, account = judge.values(template, both)
+        self.unjudged += [replace(one, index=one.index + self.account.questions) for one in unjudged]
+        self.account += account
+        judge.check(self.unjudged, self.account)
+        as_asked, reversed_order = values.reshape(-1, 2).T
+        return Compared.of_orders(as_asked, 1 - reversed_order)
 
 
 def prompted_scores(
     rows: Sequence[tuple[Messages, str]], model: Path, params: PromptedParams
 ) -> PromptedScores:
-    """The judge's score of each (prompt, answer), on the template's scale; UserError as above."""
+    """The judge's score of each (prompt, answer), on the template's scale.
+
+    UserError where more than `params.max_unparsable` of those that were asked cannot be read.
+    """
     template, judge = load_template(Path(params.template), "single"), Judge.of(model, params)
     asked = [[judge.question(template, prompt, answer)] for prompt, answer in rows]
     values, unjudged, account = judge.values(template, asked)
+    judge.check(unjudged, account)
     return PromptedScores(values.flatten().tolist(), unjudged, account)
 
 
@@ -174,26 +201,26 @@ class Judge:
             else:
                 values[i] = [value for value in read if not isinstance(value, Unread)]
                 del lost[i]
-        unparsable = [lost[i] for i in fitting if i in lost]
-        self.check(unparsable, len(fitting))
+        unparsable = sum(i in lost for i in fitting)
         account = replace(
             Account.of_answers(sent, answers),
             questions=len(asked),
-            judged=len(fitting) - len(unparsable),
-            unparsable=len(unparsable),
+            judged=len(fitting) - unparsable,
+            unparsable=unparsable,
             too_long=len(asked) - len(fitting),
         )
         return np.array(values), tuple(lost.values()), account
 
-    def check(self, unparsable: Sequence[Unjudged], asked: int) -> None:
+    def check(self, unjudged: Sequence[Unjudged], account: Account) -> None:
         """UserError where too many of the asked questions are unparsable."""
-        if len(unparsable) <= self.params.max_unparsable * asked:
+        asked, limit = account.questions - account.too_long, self.params.max_unparsable
+        if not asked or account.unparsable / asked <= limit:
             return
-        examples = "; ".join(f"question {one.index}, {one.reason}: {one.text!r}" for one in unparsable[:2])
-        name, limit = self.params.endpoint or self.model, self.params.max_unparsable
+        shown = [one for one in unjudged if one.reason != TOO_LONG][:2]
+        examples = "; ".join(f"question {one.index}, {one.reason}: {one.text!r}" for one in shown)
         raise UserError(
-            f"the prompted judge {name}: expected at most {limit:.1%} of {asked} questions without a "
-            f"judgment, found {len(unparsable)} ({examples}); mend "
+            f"the prompted judge {self.params.endpoint or self.model}: expected at most {limit:.1%} of "
+            f"{asked} questions without a judgment, found {account.unparsable} ({examples}); mend "
             f"{self.params.template}, choose a judge that keeps to it, or raise max_unparsable or "
             "max_new_tokens in params.yaml"
         )

@@ -15,6 +15,7 @@ from pipeline.engines import chat_endpoint, openai_server
 from pipeline.engines.chat_endpoint import ReplyWork
 from pipeline.engines.prompting import (
     Prices,
+    PromptedComparer,
     PromptedPairs,
     PromptedParams,
     prompted_compare,
@@ -201,6 +202,17 @@ def test_too_many_of_them_are_told_with_two_examples_and_stay_stored(endpoint):
     assert len(endpoint.bodies) == 10
 
 
+def test_calls_of_one_judge_share_an_account_and_a_limit(endpoint):
+    endpoint.reply = lambda messages: "?" if "Question 5?" in messages[0]["content"] else longer(messages)
+    compare = PromptedComparer(NOWHERE, params(max_unparsable=0.2))
+    compare(questions(5))
+    assert np.isnan(compare(questions(6)[5:]).first_better).all()  # the only one of its call, one of six
+    assert [(lost.index, lost.text) for lost in compare.unjudged] == [(5, "?")]
+    assert (compare.account.questions, compare.account.judged, compare.account.requests) == (6, 5, 12)
+    with pytest.raises(UserError, match=r"found 2 \(question 5, .* question 6, "):
+        compare(questions(6)[5:])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -234,6 +246,9 @@ def test_answers_that_leave_no_room_are_not_asked_and_not_the_judges_fault(endpo
     assert [(lost.index, lost.reason) for lost in found.unjudged] == [(1, "answers longer than the window")]
     assert (found.account.too_long, found.account.unparsable, len(endpoint.bodies)) == (1, 0, 2)
     assert compared([], params()).compared.first_better.tolist() == []
+    endpoint.reply = lambda messages: "?" if "Question 1?" in messages[0]["content"] else longer(messages)
+    told = error([asked[1], *questions(2)], endpoint="judge-2", max_unparsable=0.4)
+    assert "of 2 questions without a judgment, found 1 (question 2, no closing line: '?')" in told
 
 
 def test_the_account_counts_each_request_once_with_tokens_retries_and_cost(endpoint):
