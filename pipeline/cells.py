@@ -17,7 +17,7 @@ from typing import Literal
 
 import polars as pl
 
-Kind = Literal["sample", "score", "prefer", "log_probs"]
+Kind = Literal["sample", "score", "prefer", "log_probs", "reply"]
 
 #: The value columns of each kind.
 VALUES: Mapping[str, pl.Schema] = {
@@ -25,6 +25,17 @@ VALUES: Mapping[str, pl.Schema] = {
     "score": pl.Schema({"value": pl.Float64}),  # the reward of a token sequence
     "prefer": pl.Schema({"value": pl.Float64}),  # the probability of the first label
     "log_probs": pl.Schema({"value": pl.Float64}),  # nats, summed over the response
+    # The answer of a chat endpoint. Tokens as it counted them, null where it does not tell; how often the
+    # request was sent again.
+    "reply": pl.Schema(
+        {
+            "text": pl.String,
+            "prompt_tokens": pl.Int64,
+            "tokens": pl.Int64,
+            "finish_reason": pl.String,
+            "retries": pl.Int64,
+        }
+    ),
 }
 
 #: Bytes of a key: of billions of rows two share one with a chance below 1e-18.
@@ -64,6 +75,12 @@ def sample_key(prompt: bytes, temperature: float, seed: int) -> str:
     """The key of one sample of a prompt, given the prompt's `tokens_digest`; 32 hex digits."""
     asked = prompt + struct.pack("<dq", temperature, seed)
     return hashlib.blake2b(asked, digest_size=KEY_BYTES).hexdigest()
+
+
+def messages_key(messages: Sequence[Mapping[str, str]]) -> str:
+    """The key of what is asked in messages, where no tokenizer is known; 32 hex digits."""
+    canonical = json.dumps([[turn["role"], turn["content"]] for turn in messages], separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=KEY_BYTES).hexdigest()
 
 
 def sequence_key(*sequences: Sequence[int]) -> str:

@@ -61,6 +61,15 @@ class Execution(Params):
     """The server's name for the model; null: the one that is named like the model folder."""
     openai_concurrency: int = Field(default=64, gt=0)
     """Requests that each worker has open at once at that server."""
+    judge_url: str | None = None
+    """Where the engine chat finds its endpoint; its key is in the variable JUDGE_API_KEY, or else in
+    OPENAI_API_KEY. null: at `openai_url`."""
+    judge_concurrency: int = Field(default=16, gt=0)
+    """Requests that each worker has open at once at that endpoint."""
+    judge_requests_per_minute: int = Field(default=0, ge=0)
+    """Most requests a minute of all workers together, those sent again included; 0 sets no limit."""
+    judge_seconds: int = Field(default=120, gt=0)
+    """The longest wait for an answer of that endpoint."""
     processes: int = Field(default=1, gt=0)
     """Training processes, one per GPU on this machine; above 1 a training stage runs under accelerate."""
     accelerate: str | None = None

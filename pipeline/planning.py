@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.cells import Cells
+from pipeline.cells import VALUES, Cells
 from pipeline.store import RowStore, Unchanged
 
 
@@ -40,7 +40,7 @@ class Plan:
     @property
     def complete(self) -> bool:
         """Whether every ask is known: no text is missing."""
-        return not any(fill.cells.kind == "sample" and len(fill.missing) for fill in self.fills)
+        return not any("text" in VALUES[fill.cells.kind] and len(fill.missing) for fill in self.fills)
 
     def note(self, store: RowStore, cells: Cells, keys: pl.Series, model: Path) -> pl.DataFrame:
         """Enter a fill. Gives the value of each distinct key, or a stand-in; the store stays as it is."""
@@ -58,13 +58,20 @@ def stand_ins(cells: Cells, keys: pl.Series) -> pl.DataFrame:
     """
     texts = {
         "text": f"pending {cells.name} " + pl.col("key"),
+        "prompt_tokens": pl.lit(1),
         "tokens": pl.lit(1),
         "finish_reason": pl.lit("stop"),
+        "retries": pl.lit(0),
     }
     numbers = {"value": pl.lit(math.nan)}
-    values = texts if cells.kind == "sample" else numbers
+    values = texts if "text" in VALUES[cells.kind] else numbers
     frame = keys.rename("key").to_frame().with_columns(**values)
     return frame.select(cells.schema.names()).cast(dict(cells.schema))
+
+
+def is_stand_in(text: str) -> bool:
+    """Whether a text only stands for one that nothing has computed."""
+    return PLAN.get() is not None and text.startswith("pending ")
 
 
 PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)

@@ -1,4 +1,5 @@
-"""A server of OpenAI's completions API on the loopback interface: the project's own sampler behind real HTTP.
+"""A server of OpenAI's APIs on the loopback interface: completions are the project's own sampler behind real
+HTTP, chats are answered by the test.
 
 What goes wrong is up to the test, which is asked about every try:
 
@@ -28,6 +29,8 @@ class Status:
     code: int
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "not now"
+    body: dict[str, Any] | None = None
+    """null: an error with the message."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class CompletionServer:
     models: list[dict[str, Any]]
     fault: Callable[[int, int], Fault | None] = lambda place, tries: None
     """What happens to a try: the place of its row (by first arrival) and how often it was tried before."""
+    reply: Callable[[list[dict[str, str]]], str] = lambda messages: "Verdict: tie"
+    """The text of the answer to a chat; a word counts as a token."""
     gather: int = 0
     """The first requests wait until so many are open at once."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -131,19 +136,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.state = self.server.state
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.state.keys.append(self.headers.get("Authorization", ""))
-        assert self.path == "/v1/completions"
+        assert self.path in ("/v1/completions", "/v1/chat/completions")
         fault = self.state.fault(*self.state.arrive(body))
         if isinstance(fault, Hanging):
             self.await_leaving()
             return
-        answer = self.answer(body)
+        answer = self.chat_answer(body) if "messages" in body else self.answer(body)
         # Counted out before the answer is sent: the client may send its next request at once.
         self.state.leave()
         match fault:
             case None:
                 self.send(200, answer)
             case Status():
-                self.send(fault.code, {"error": {"message": fault.message}}, fault.headers)
+                self.send(fault.code, fault.body or {"error": {"message": fault.message}}, fault.headers)
             case Garbled():
                 self.send(200, fault.body)
             case Changed():
@@ -171,6 +176,20 @@ class _Handler(BaseHTTPRequestHandler):
                 "completion_tokens": done.tokens,
                 "total_tokens": len(body["prompt"]) + done.tokens,
             },
+        }
+
+    def chat_answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one list of messages."""
+        text = self.state.reply(body["messages"])
+        read, made = sum(len(turn["content"].split()) for turn in body["messages"]), len(text.split())
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return {
+            "id": "chatcmpl",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [choice],
+            "usage": {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made},
         }
 
     def await_leaving(self) -> None:

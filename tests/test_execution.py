@@ -25,6 +25,7 @@ OTHERS = {
     "vllm": {"max_num_seqs": 8, "enforce_eager": True},
     "openai_url": "http://there:1/v1",
     "openai_model": "served",
+    "judge_url": "https://there/v1",
     "accelerate": "fsdp",
 }
 REQUESTS = [SampleRequest((1, 2, i), 1.0, i) for i in range(9)]

@@ -12,6 +12,7 @@ answer is what our tokenizer makes of its tokens.
 """
 
 import os
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,31 @@ class Answer(BaseModel):
     usage: Usage | None = None
 
 
-def connected(url: str) -> Any:
-    """A client; it sends a failed request again after growing pauses, or when the server wants it."""
+@dataclass(frozen=True)
+class Names:
+    """What errors call a kind of server."""
+
+    settings: str
+    """What the names of its settings in exec.yaml begin with."""
+    key: str
+    """The variable that holds its key."""
+    api: str
+    serve: str
+    """The command that starts one, before the model; empty where it runs elsewhere."""
+
+
+COMPLETIONS = Names("openai", "OPENAI_API_KEY", "completions", "vllm serve")
+
+Hook = Callable[[Any], Awaitable[None]]
+
+
+def connected(
+    url: str, *, key: str | None = None, seconds: float = SECONDS, before: Sequence[Hook] = ()
+) -> Any:
+    """A client; it sends a failed request again after growing pauses, or when the server wants it.
+
+    key: null takes OPENAI_API_KEY; seconds: the longest wait for an answer; before: awaited before each try.
+    """
     try:
         import openai
     except ModuleNotFoundError:
@@ -81,13 +105,15 @@ def connected(url: str) -> Any:
         ) from None
     from httpx2 import Limits
 
-    timeout = openai.Timeout(SECONDS, connect=10)
+    timeout = openai.Timeout(seconds, connect=min(seconds, 10))
     return openai.AsyncOpenAI(
         base_url=url,
-        api_key=os.environ.get("OPENAI_API_KEY") or "none",
+        api_key=key or os.environ.get("OPENAI_API_KEY") or "none",
         max_retries=RETRIES,
         timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(limits=Limits(max_connections=None), timeout=timeout),
+        http_client=openai.DefaultAsyncHttpxClient(
+            limits=Limits(max_connections=None), timeout=timeout, event_hooks={"request": list(before)}
+        ),
     )
 
 
@@ -207,43 +233,47 @@ class Server:
         return UserError(f"{self.client.base_url}: expected {expected}, found {found}")
 
 
-def failure(client: Any, model: Path, error: Exception) -> str:
+def failure(client: Any, model: Path | str, error: Exception, names: Names = COMPLETIONS) -> str:
     """Why no answer came, and what mends it."""
     import openai
 
     again = f"after {RETRIES + 1} tries"
+    url, concurrency = f"{names.settings}_url", f"{names.settings}_concurrency"
     match error:
         case openai.APITimeoutError():
-            told = f"an answer within {SECONDS} s, found none {again}; lower openai_concurrency in exec.yaml"
+            seconds = client.timeout.read
+            told = f"an answer within {seconds:g} s, found none {again}; lower {concurrency} in exec.yaml"
         case openai.APIConnectionError():
             cause = error.__cause__ or error
-            told = (
-                f"a server, found none ({type(cause).__name__}: {cause}); start one: vllm serve {model}, "
-                "or set openai_url in exec.yaml"
-            )
+            start = f"start one: {names.serve} {model}, or" if names.serve else "start it, or"
+            told = f"a server, found none ({type(cause).__name__}: {cause}); {start} set {url} in exec.yaml"
         case openai.APIStatusError(status_code=status):
             told = f"an answer, found status {status} ({' '.join(error.message.split())[:200]}); "
-            told += remedy(status)
+            told += remedy(status, names)
         case ValidationError():
             first = error.errors()[0]
             told = (
-                f"an answer of OpenAI's completions API, found another ({'.'.join(map(str, first['loc']))}: "
-                f"{first['msg']}); set openai_url in exec.yaml to a server of that API, such as vllm serve"
+                f"an answer of OpenAI's {names.api} API, found another ({'.'.join(map(str, first['loc']))}: "
+                f"{first['msg']}); set {url} in exec.yaml to a server of that API"
+                f"{f', such as {names.serve}' if names.serve else ''}"
             )
         case _:
             told = f"an answer, found {error}"
     return f"{client.base_url}: expected {told}"
 
 
-def remedy(status: int) -> str:
+def remedy(status: int, names: Names) -> str:
     """What mends an error status."""
     match status:
         case 401 | 403:
-            return "set the variable OPENAI_API_KEY to the server's key"
+            return f"set the variable {names.key} to the server's key"
         case 404:
-            return "set openai_url in exec.yaml to a server of OpenAI's completions API, with /v1 at its end"
+            return (
+                f"set {names.settings}_url in exec.yaml to a server of OpenAI's {names.api} API, "
+                "with /v1 at its end"
+            )
         case 429:
-            return f"lower openai_concurrency in exec.yaml ({RETRIES + 1} tries)"
+            return f"lower {names.settings}_concurrency in exec.yaml ({RETRIES + 1} tries)"
         case _ if status >= 500:
             return f"look at the server's log ({RETRIES + 1} tries)"
     return "mend what the server says"
