@@ -61,10 +61,19 @@ class TrainingParams(Params):
 
 
 class RewardLoss(Params):
-    """Bradley-Terry: -log sigmoid(chosen - rejected - margin), plus an optional pull towards 0."""
+    """Bradley-Terry: -log sigmoid(chosen - rejected), and what may be added to it.
+
+    With d = chosen - rejected - margin it is the mean of (1 - label_smoothing) * -log sigmoid(d)
+    + label_smoothing * -log sigmoid(-d) + center * (chosen + rejected)**2.
+    """
 
     center: float | None = Field(ge=0)
-    """Weight of mean((chosen + rejected)**2); null for none."""
+    """Weight of the pull of rewards towards 0; null for none."""
+    margin: float | None = Field(gt=0)
+    """Reward by which the clearest pair of a source should win (`preference_training.margins`); null for 0
+    everywhere."""
+    label_smoothing: float = Field(ge=0, lt=0.5)
+    """Part of the labels that is assumed to be wrong."""
 
 
 class LossTerm(Params):

@@ -21,6 +21,7 @@ from pipeline.engines.curves import watcher
 from pipeline.engines.keeping import keeper, publish, reached
 from pipeline.engines.launching import config_digest, launch, world_size
 from pipeline.engines.repeatable import Shuffle, given_tokens, labelled_positions_only, quiet, repeatable
+from pipeline.engines.reward_loss import smoothed
 from pipeline.engines.weights import (
     freeze,
     load_language_model,
@@ -216,7 +217,8 @@ def fit_reward(rows: pl.DataFrame, job: Job, base: Path, reward: RewardLoss) -> 
         ends = pl.concat([rows["chosen_ids"].list.last(), rows["rejected_ids"].list.last()])
         tokenizer.pad_token = padding_token(tokenizer, model, set(ends.unique().to_list()))
         freeze(model, job.params, job.run)
-        trainer = job.train(RewardTrainer, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
+        kind = smoothed(RewardTrainer, reward.label_smoothing) if reward.label_smoothing else RewardTrainer
+        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
         save_trained(trainer, base, job.run.out, tokenizer.pad_token)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline import edge, tables
 from pipeline.engines.trainers import train_reward
 from pipeline.params import Params, load
-from pipeline.preference_training import capped, demand_gate, training_rows
+from pipeline.preference_training import capped, demand_gate, margins, training_rows
 from pipeline.rendering import Overflow
 from pipeline.schemas import MIX
 from pipeline.training import RewardLoss, TrainingParams
@@ -40,6 +40,9 @@ def main() -> None:
         chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"),
         rejected_ids=pl.concat_list("prompt_ids", "rejected_ids"),
     )
+    if params.loss.margin is not None:
+        trained = tokens.join(pairs, on="pair_id", validate="1:1", maintain_order="left")
+        rows = rows.with_columns(margin=margins(trained, params.loss.margin))
     run = training_run("reward", out, curves, models=[base], rows=rows, params=params)
     train_reward(base, rows, params.training, params.loss, run)
 

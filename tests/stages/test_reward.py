@@ -17,8 +17,8 @@ from tests.stages.preference_rows import preference, preferences
 
 ROOT = Path(__file__).parents[2]
 PAIRS = preferences(
-    *(preference(i, f"Question {i}?", f"good {i}", f"bad {i}") for i in range(9)),
-    preference(9, "long?", "and on " * 900, "short"),
+    *(preference(i, f"Question {i}?", f"good {i}", f"bad {i}", scores=(1.0 + i, 0.5)) for i in range(9)),
+    preference(9, "long?", "and on " * 900, "short", scores=(3.0, 0.5)),
 )
 
 
@@ -58,6 +58,20 @@ def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
     assert rows.columns == ["chosen_ids", "rejected_ids"]
     assert (counts["in"], counts["kept"]) == (10, 9)
     assert counts["dropped"] == {"answer longer than the window": 1}
+
+
+def test_margins_are_those_of_the_pairs_that_are_trained_on(trained, tiny_model):
+    """Nine of the ten pairs fit; the higher its number, the clearer a pair was scored."""
+    loss = {"center": None, "margin": 4.5, "label_smoothing": 0.0}
+    rows, _ = trained(max_pairs=None, loss=loss)
+    assert rows.columns == ["chosen_ids", "rejected_ids", "margin"]
+    chat = Chat.load(tiny_model)
+    found = {
+        chat.decode(ids)[-20:]: margin for ids, margin in rows.select("chosen_ids", "margin").iter_rows()
+    }
+    for number in range(9):
+        ((text, margin),) = ((t, m) for t, m in found.items() if f"good {number}" in t)
+        assert margin == pytest.approx(number / 2 + 0.25), text
 
 
 def test_a_cap_is_not_a_drop(trained):
