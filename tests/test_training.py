@@ -17,6 +17,7 @@ VALID = {
     "max_length": 64,
     "optimizer": "adamw_torch",
     "train_layers": "all",
+    "lora": None,
 }
 
 
@@ -44,6 +45,31 @@ def test_a_complete_section_is_read():
 def test_a_wrong_value_is_named_by_its_key(key, value):
     with pytest.raises(UserError, match=rf"reward\.{key}"):
         parse("reward", TrainingParams, VALID | {key: value})
+
+
+ADAPTERS = {"rank": 8, "alpha": 16, "dropout": 0.05, "targets": "all-linear"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rank", 0),
+        ("alpha", 0),
+        ("dropout", 1.0),
+        ("targets", "everything"),
+        ("targets", []),
+        ("bias", "all"),
+    ],
+)
+def test_a_wrong_setting_of_the_adapters_is_named(key, value):
+    assert parse("sft", TrainingParams, VALID | {"lora": ADAPTERS}).lora.rank == 8
+    with pytest.raises(UserError, match=rf"sft\.lora\.{key}"):
+        parse("sft", TrainingParams, VALID | {"lora": ADAPTERS | {key: value}})
+
+
+def test_adapters_beside_a_backbone_that_is_left_as_it_is_are_refused():
+    with pytest.raises(UserError, match="sft: lora: expected null with train_layers: head"):
+        parse("sft", TrainingParams, VALID | {"lora": ADAPTERS, "train_layers": "head"})
 
 
 @pytest.mark.parametrize("key", sorted(VALID))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.engines.adapters import lora_config
 from pipeline.engines.checkpoints import claim, newest
 from pipeline.engines.curves import watcher
 from pipeline.engines.keeping import keeper, publish, reached
@@ -130,18 +131,24 @@ class Job:
         The models that the run keeps on the way get the tokenizer of `base`.
         """
         from datasets import Dataset
-        from transformers import PrinterCallback
+        from transformers import PrinterCallback, set_seed
+        from trl.trainer.utils import disable_dropout_in_model
 
         if arguments.n_gpu > 1:
             arguments._n_gpu = 1  # a process has one GPU; alone it would take all, and TRL refuses that
         watch = watcher(self.run, self.steps)
         order = Shuffle(lengths, self.params.global_batch, self.params.seed)
+        if getattr(arguments, "disable_dropout", False):
+            disable_dropout_in_model(model)
+            arguments.disable_dropout = False  # TRL would silence the adapters, too, which it adds first
+        set_seed(self.params.seed)  # adapters begin as noise
         trainer = repeatable(kind, order)(
             model=model,
             args=arguments,
             train_dataset=Dataset(rows.to_arrow()),
             processing_class=tokenizer,
             callbacks=[watch],
+            peft_config=lora_config(model, self.params.lora, self.run),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(keeper(self.run, self.steps, base, trainer))
@@ -211,7 +218,9 @@ def fit_reward(rows: pl.DataFrame, job: Job, base: Path, reward: RewardLoss) -> 
 
     with quiet():
         arguments = RewardConfig(
-            **job.arguments(), max_length=None, center_rewards_coefficient=reward.center or None
+            **job.arguments(),
+            max_length=None,
+            center_rewards_coefficient=reward.center or None,
         )
         model, tokenizer = load_reward_model(base, job.params.seed), load_tokenizer(base)
         ends = pl.concat([rows["chosen_ids"].list.last(), rows["rejected_ids"].list.last()])
