@@ -40,7 +40,12 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch):
         )
         monkeypatch.setattr(sys, "argv", ["reward", *inputs, *outs])
         handed = []
-        monkeypatch.setattr(reward, "train_reward", lambda base, rows, *_: handed.append(rows))
+
+        def train(base, rows, params, loss, run):
+            handed.append(rows)
+            run.out.mkdir(parents=True)
+
+        monkeypatch.setattr(reward, "train_reward", train)
         reward.main()
         return handed[0], json.loads((tmp_path / "training" / "reward" / "counts.json").read_text())
 
