@@ -1,17 +1,19 @@
 """The loss of the reward model, held against plain torch: each option alone and all together."""
 
+import math
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
 from torch.nn.functional import logsigmoid
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.engines.weights import load_reward_model
+from pipeline.errors import UserError
 from pipeline.training import RewardLoss
-from tests.engines.tiny_runs import REWARD, curve, params, rows, run_in, train
+from tests.engines.tiny_runs import END, LORA, REWARD, curve, params, rows, run_in, train
 
 OPTIONS = {
     "plain": {},
@@ -41,9 +43,9 @@ def pairs(loss: RewardLoss) -> pl.DataFrame:
     return data.with_columns(margin=pl.int_range(pl.len()) % 2 * loss.margin)
 
 
-def rewards(folder: Path, sequences: pl.Series) -> torch.Tensor:
-    """The reward of each sequence at its last token, one at a time; the base pads with the end of turn."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, pad_token_id=None).eval()
+def rewards(folder: Path, sequences: pl.Series, pad: int | None = None) -> torch.Tensor:
+    """The reward of each sequence alone: at its last token, or at the last that is not `pad`."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, pad_token_id=pad).eval()
     with torch.no_grad():
         return torch.tensor([model(torch.tensor([ids])).logits.item() for ids in sequences.to_list()])
 
@@ -70,6 +72,31 @@ def once(option: str, base: Path, folder: Path, **changes):
 def test_the_loss_of_a_step_is_that_of_plain_torch(option, tiny, tmp_path):
     found, loss, _ = once(option, tiny, tmp_path)
     assert found == pytest.approx(expected(tiny, pairs(loss), loss), rel=1e-5)
+
+
+def test_no_reward_is_read_at_padding_or_before_the_end_although_the_base_pads_with_the_end(tiny, tmp_path):
+    """In batches of 3 pairs of unlike lengths; whoever skips the base's padding reads one token too early."""
+    assert AutoConfig.from_pretrained(tiny).pad_token_id == END
+    found, _, _ = once("plain", tiny, tmp_path)
+    sides = [rows("reward")[f"{side}_ids"] for side in ("chosen", "rejected")]
+    right, wrong = (rewards(tiny, sides[0], pad) - rewards(tiny, sides[1], pad) for pad in (None, END))
+    assert found == pytest.approx(-logsigmoid(right).mean().item(), rel=1e-5)
+    assert abs(found + logsigmoid(wrong).mean().item()) > 0.1
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_one_loss_that_is_no_number_stops_a_long_run_at_the_next_point_of_its_curve(lora, tiny, tmp_path):
+    """405 steps of a pair, every third one logged; nothing is written."""
+    broken = rows("reward").with_columns(
+        margin=pl.when(pl.int_range(pl.len()) == 7).then(math.nan).otherwise(0.0)
+    )
+    run = run_in(tmp_path, micro_batch=1)
+    settings = params(global_batch=1, epochs=20.25, lora=lora)
+    with pytest.raises(
+        UserError, match=r"diverged at step \d\d? of 405: .*found loss nan.*lower section\.learning_rate"
+    ):
+        train("reward", tiny, run, settings, broken)
+    assert not run.out.exists()
 
 
 def test_every_option_changes_the_loss_and_the_weights(tiny, tmp_path):

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pipeline import tables
 from pipeline.chat import Chat
+from pipeline.params import read_file
 from pipeline.preference_training import capped
 from pipeline.schemas import MIX
 from pipeline.stages import reward
@@ -63,6 +64,24 @@ def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
     assert rows.columns == ["chosen_ids", "rejected_ids"]
     assert (counts["in"], counts["kept"]) == (10, 9)
     assert counts["dropped"] == {"answer longer than the window": 1}
+
+
+def test_a_long_prompt_is_cut_from_the_left_and_no_answer_loses_a_token(trained, tiny_model):
+    chat, limit = Chat.load(tiny_model), 40
+    training = read_file(ROOT / "recipes" / "smoke.yaml")["reward"]["training"] | {"max_length": limit}
+    rows, counts = trained(max_pairs=None, overflow="truncate_prompt", training=training)
+    assert (counts["kept"], rows.height) == (9, 9)
+    whole = {}
+    for pair in PAIRS.head(9).iter_rows(named=True):
+        answers = [chat.response_ids(pair[side][0]["content"]) for side in ("chosen", "rejected")]
+        whole[tuple(answers[0])] = chat.prompt_ids(pair["prompt"]), *answers
+    for chosen, rejected in rows.select("chosen_ids", "rejected_ids").iter_rows():
+        ((prompt, good, bad),) = (w for end, w in whole.items() if tuple(chosen[-len(end) :]) == end)
+        kept = chosen[: -len(good)]
+        assert 0 < len(kept) < len(prompt)
+        assert kept == rejected[: -len(bad)] == prompt[-len(kept) :]
+        assert rejected[-len(bad) :] == bad
+        assert max(len(chosen), len(rejected)) == limit
 
 
 def test_margins_are_those_of_the_pairs_that_are_trained_on(trained, tiny_model):
