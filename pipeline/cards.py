@@ -6,11 +6,9 @@ Nothing here measures anything and no figure is typed by hand: every number of a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from pipeline.markdown import dumped, heading, line
 from pipeline.pair_facts import PairFacts
 from pipeline.provenance import Provenance
 
@@ -261,29 +259,6 @@ def values(facts: CardFacts) -> Iterator[str]:
         merged |= step.values
     yield "## Values of params.yaml\n"
     yield f"As dvc.lock records them:\n\n```yaml\n{dumped(dict(sorted(merged.items())))}```"
-
-
-def dumped(content: Mapping[str, Any]) -> str:
-    """YAML in block style, keys in the given order."""
-    yaml, text = YAML(typ="safe"), StringIO()
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    yaml.width = 4096
-    yaml.dump(dict(content), text)
-    return text.getvalue()
-
-
-def heading(title: str, *names: str) -> Iterator[str]:
-    """A section that is a table: its title and the table's head."""
-    yield f"## {title}\n"
-    yield line(*names)
-    yield "|" + "---|" * len(names)
-
-
-def line(*cells: str | int) -> str:
-    """One row of a table."""
-    texts = (f"{cell:,}" if isinstance(cell, int) else cell for cell in cells)
-    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
 
 
 def percent(share: float) -> str:

@@ -8,6 +8,7 @@ from pipeline.chat import Chat
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger
 from pipeline.rendering import Overflow, preference_ids
+from pipeline.shares import margin
 
 
 def training_rows(
@@ -35,6 +36,20 @@ def fitting(
     ledger = Ledger(stage, "pairs")
     ledger.drop(dropped, id_column="pair_id")
     return tokens, ledger
+
+
+def margins(pairs: pl.DataFrame, widest: float) -> pl.Series:
+    """The margin of each pair for the reward loss, Float64 from 0 to `widest`, in the order of `pairs`.
+
+    Scores of different sources have nothing in common: ratings from 1 to 10, minus a rank, votes without
+    end. So a score difference counts by its rank among the pairs of its source alone: the margin is `widest`
+    times the share of the source's scored pairs that differ less, equal ones counted half. Where all pairs of
+    a source differ alike it is half of `widest`, and any stretching of the scores leaves it as it is. Pairs
+    without scores, and those whose chosen answer was not scored higher, get 0.
+    """
+    clear = pl.when(margin() > 0).then(margin())
+    share = (clear.rank("average").over("source") - 0.5) / clear.count().over("source")
+    return pairs.select(margin=(share * widest).fill_null(0.0)).to_series()
 
 
 def demand_gate(passed: Path) -> None:

@@ -1,6 +1,6 @@
 """How a model is trained: the keys of params.yaml that decide the result, and where a run writes.
 
-`TrainingParams`, `RewardLoss` and `DpoLoss` are identity: a change makes the model stale. `Run` is
+`TrainingParams`, `Lora`, `RewardLoss` and `DpoLoss` are identity: a change makes the model stale. `Run` is
 execution: where the outputs go, and how the work is cut. A different micro batch gives the same
 gradients, apart from rounding.
 """
@@ -36,6 +36,18 @@ DpoLossName = Literal[
 REFERENCE_LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
 
 
+class Lora(Params):
+    """Train matrices of a low rank beside the linear layers of the backbone, instead of the layers."""
+
+    rank: int = Field(ge=1)
+    """Of what is added to each weight: alpha / rank * B A."""
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    """Of what an adapter reads."""
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(min_length=1)
+    """all-linear, or the names of layers, such as [q_proj, v_proj]."""
+
+
 class TrainingParams(Params):
     """What every training run must say; there are no defaults."""
 
@@ -58,13 +70,31 @@ class TrainingParams(Params):
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
     train_layers: Literal["all", "head"]
     """"head" leaves the backbone as it is and trains the score head or the output layer alone."""
+    lora: Lora | None
+    """null trains the layers themselves; a score head is trained whole in any case."""
+
+    @model_validator(mode="after")
+    def one_way(self) -> "TrainingParams":
+        """A backbone that is left as it is has no use for adapters."""
+        if self.lora is not None and self.train_layers == "head":
+            raise ValueError("lora: expected null with train_layers: head, found adapters; set one of them")
+        return self
 
 
 class RewardLoss(Params):
-    """Bradley-Terry: -log sigmoid(chosen - rejected - margin), plus an optional pull towards 0."""
+    """Bradley-Terry: -log sigmoid(chosen - rejected), and what may be added to it.
+
+    With d = chosen - rejected - margin it is the mean of (1 - label_smoothing) * -log sigmoid(d)
+    + label_smoothing * -log sigmoid(-d) + center * (chosen + rejected)**2.
+    """
 
     center: float | None = Field(ge=0)
-    """Weight of mean((chosen + rejected)**2); null for none."""
+    """Weight of the pull of rewards towards 0; null for none."""
+    margin: float | None = Field(gt=0)
+    """Reward by which the clearest pair of a source should win (`preference_training.margins`); null for 0
+    everywhere."""
+    label_smoothing: float = Field(ge=0, lt=0.5)
+    """Part of the labels that is assumed to be wrong."""
 
 
 class LossTerm(Params):

@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import parse
-from pipeline.training import DpoLoss, Run, TrainingParams
+from pipeline.training import DpoLoss, RewardLoss, Run, TrainingParams
 
 VALID = {
     "learning_rate": 1e-3,
@@ -17,6 +17,7 @@ VALID = {
     "max_length": 64,
     "optimizer": "adamw_torch",
     "train_layers": "all",
+    "lora": None,
 }
 
 
@@ -46,6 +47,31 @@ def test_a_wrong_value_is_named_by_its_key(key, value):
         parse("reward", TrainingParams, VALID | {key: value})
 
 
+ADAPTERS = {"rank": 8, "alpha": 16, "dropout": 0.05, "targets": "all-linear"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rank", 0),
+        ("alpha", 0),
+        ("dropout", 1.0),
+        ("targets", "everything"),
+        ("targets", []),
+        ("bias", "all"),
+    ],
+)
+def test_a_wrong_setting_of_the_adapters_is_named(key, value):
+    assert parse("sft", TrainingParams, VALID | {"lora": ADAPTERS}).lora.rank == 8
+    with pytest.raises(UserError, match=rf"sft\.lora\.{key}"):
+        parse("sft", TrainingParams, VALID | {"lora": ADAPTERS | {key: value}})
+
+
+def test_adapters_beside_a_backbone_that_is_left_as_it_is_are_refused():
+    with pytest.raises(UserError, match="sft: lora: expected null with train_layers: head"):
+        parse("sft", TrainingParams, VALID | {"lora": ADAPTERS, "train_layers": "head"})
+
+
 @pytest.mark.parametrize("key", sorted(VALID))
 def test_no_key_has_a_default(key):
     with pytest.raises(UserError, match=rf"reward\.{key} is missing"):
@@ -55,6 +81,16 @@ def test_no_key_has_a_default(key):
 def test_a_loss_that_sorts_its_micro_batch_is_refused():
     with pytest.raises(UserError, match=r"dpo\.loss\.0\.name"):
         parse("dpo", DpoLoss, {"beta": 0.1, "loss": [{"name": "aot", "weight": 1.0}], "label_smoothing": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("center", -0.1), ("margin", 0.0), ("label_smoothing", 0.5), ("label_smoothing", -0.1)]
+)
+def test_a_wrong_option_of_the_reward_loss_is_named(key, value):
+    section = {"center": None, "margin": None, "label_smoothing": 0.0}
+    assert parse("reward.loss", RewardLoss, section).margin is None
+    with pytest.raises(UserError, match=rf"reward\.loss\.{key}"):
+        parse("reward.loss", RewardLoss, section | {key: value})
 
 
 def test_exo_pair_needs_smoothing_and_says_so():

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.engines.adapters import lora_config
 from pipeline.engines.checkpoints import claim, newest
 from pipeline.engines.curves import watcher
 from pipeline.engines.keeping import keeper, publish, reached
 from pipeline.engines.launching import config_digest, launch, world_size
 from pipeline.engines.repeatable import Shuffle, given_tokens, labelled_positions_only, quiet, repeatable
+from pipeline.engines.reward_loss import smoothed
 from pipeline.engines.weights import (
     freeze,
     load_language_model,
@@ -129,18 +131,24 @@ class Job:
         The models that the run keeps on the way get the tokenizer of `base`.
         """
         from datasets import Dataset
-        from transformers import PrinterCallback
+        from transformers import PrinterCallback, set_seed
+        from trl.trainer.utils import disable_dropout_in_model
 
         if arguments.n_gpu > 1:
             arguments._n_gpu = 1  # a process has one GPU; alone it would take all, and TRL refuses that
         watch = watcher(self.run, self.steps)
         order = Shuffle(lengths, self.params.global_batch, self.params.seed)
+        if getattr(arguments, "disable_dropout", False):
+            disable_dropout_in_model(model)
+            arguments.disable_dropout = False  # TRL would silence the adapters, too, which it adds first
+        set_seed(self.params.seed)  # adapters begin as noise
         trainer = repeatable(kind, order)(
             model=model,
             args=arguments,
             train_dataset=Dataset(rows.to_arrow()),
             processing_class=tokenizer,
             callbacks=[watch],
+            peft_config=lora_config(model, self.params.lora, self.run),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(keeper(self.run, self.steps, base, trainer))
@@ -210,13 +218,16 @@ def fit_reward(rows: pl.DataFrame, job: Job, base: Path, reward: RewardLoss) -> 
 
     with quiet():
         arguments = RewardConfig(
-            **job.arguments(), max_length=None, center_rewards_coefficient=reward.center or None
+            **job.arguments(),
+            max_length=None,
+            center_rewards_coefficient=reward.center or None,
         )
         model, tokenizer = load_reward_model(base, job.params.seed), load_tokenizer(base)
         ends = pl.concat([rows["chosen_ids"].list.last(), rows["rejected_ids"].list.last()])
         tokenizer.pad_token = padding_token(tokenizer, model, set(ends.unique().to_list()))
         freeze(model, job.params, job.run)
-        trainer = job.train(RewardTrainer, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
+        kind = smoothed(RewardTrainer, reward.label_smoothing) if reward.label_smoothing else RewardTrainer
+        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
         save_trained(trainer, base, job.run.out, tokenizer.pad_token)
 
 

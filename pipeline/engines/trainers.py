@@ -33,7 +33,8 @@ def train_reward(
 ) -> None:
     """Train a Bradley-Terry reward model: a sequence classifier with one output on top of `base`.
 
-    pairs: chosen_ids, rejected_ids (prompt and answer, List(Int32)), and perhaps margin (Float64).
+    pairs: chosen_ids, rejected_ids (prompt and answer, List(Int32)), and perhaps margin (Float64), by which
+    the chosen one should win.
     The saved model pads with a special token that ends no row, and so does its tokenizer.
     """
     columns = ("chosen_ids", "rejected_ids", *(["margin"] if "margin" in pairs.columns else []))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.engines.adapters import ADAPTER, merged
 from pipeline.errors import UserError
 from pipeline.training import Run, TrainingParams
 
@@ -97,13 +98,19 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
 
 
 def save_trained(trainer: Any, base: Path, out: Path, pad_token: str | None = None) -> None:
-    """`save` the model of a trainer: every process must call this, for each has a part; the first writes."""
+    """`save` the model of a trainer: every process must call this, for each has a part; the first writes.
+
+    Adapters are added to the weights beside which they were trained.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.args.world_size == 1:
+    lora = getattr(model, "peft_config", {}).get(ADAPTER)
+    if trainer.args.world_size == 1 and lora is None:
         save(model, base, out, pad_token)
         return
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.args.should_save:
+        if lora is not None:
+            model, state = model.get_base_model(), merged(state, lora)
         # Put together from parts, tied weights are no longer one tensor, and would be written twice.
         state = {name: tensor for name, tensor in state.items() if name not in model.all_tied_weights_keys}
         save(model, base, out, pad_token, state)

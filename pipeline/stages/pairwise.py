@@ -13,6 +13,7 @@ from pipeline import ab, edge, tables
 from pipeline.chat import Chat
 from pipeline.engines.trainers import train_sft
 from pipeline.errors import UserError
+from pipeline.judge_cards import judge_card, write_card
 from pipeline.ledger import Ledger
 from pipeline.packing import pack
 from pipeline.params import Params, load
@@ -82,6 +83,8 @@ def main() -> None:
     assert over.is_empty(), "pairwise: an example does not fit a block; params should have refused this"
     run = training_run("pairwise", out, curves, models=[base], rows=blocks, params=params)
     train_sft(base, blocks, params.training, run)
+    trained = pairs.join(documents, left_on="pair_id", right_on="id", how="semi")
+    write_card(out, judge_card("pairwise", params, trained, base))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from pipeline import edge, tables
 from pipeline.engines.trainers import train_reward
+from pipeline.judge_cards import judge_card, write_card
 from pipeline.params import Params, load
-from pipeline.preference_training import capped, demand_gate, training_rows
+from pipeline.preference_training import capped, demand_gate, margins, training_rows
 from pipeline.rendering import Overflow
 from pipeline.schemas import MIX
 from pipeline.training import RewardLoss, TrainingParams
@@ -36,12 +37,16 @@ def main() -> None:
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
     limits = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens = training_rows("reward", pairs, base, folder, **limits)
+    trained = tokens.select("pair_id").join(pairs, on="pair_id", validate="1:1", maintain_order="left")
     rows = tokens.select(
         chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"),
         rejected_ids=pl.concat_list("prompt_ids", "rejected_ids"),
     )
+    if params.loss.margin is not None:
+        rows = rows.with_columns(margin=margins(trained, params.loss.margin))
     run = training_run("reward", out, curves, models=[base], rows=rows, params=params)
     train_reward(base, rows, params.training, params.loss, run)
+    write_card(out, judge_card("reward", params, trained, base))
 
 
 if __name__ == "__main__":

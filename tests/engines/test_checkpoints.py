@@ -9,7 +9,7 @@ import pytest
 from pipeline.engines import curves
 from pipeline.engines.checkpoints import claim, intact, newest, seal
 from pipeline.engines.tiny_models import tiny_random
-from tests.engines.tiny_runs import KINDS, curve, params, run_in, train
+from tests.engines.tiny_runs import KINDS, LORA, curve, params, run_in, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +57,19 @@ def test_a_run_cut_anywhere_in_an_epoch_ends_with_the_same_bytes(
     assert train(kind, tiny, run) == whole
     assert f"going on after step {step}" in caplog.text
     assert not run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_cut_run_of_adapters_ends_with_the_same_bytes(kind, step, tiny, tmp_path, monkeypatch, caplog):
+    """A checkpoint holds the adapters and the score head; their dropout goes on where it was."""
+    settings = params(lora=LORA)
+    whole = train(kind, tiny, run_in(tmp_path / "whole"), settings)
+    run = run_in(tmp_path / "cut", save_every_seconds=0)
+    train_until(step, monkeypatch, kind, tiny, run, settings)
+    caplog.set_level("INFO")
+    assert train(kind, tiny, run, settings) == whole
+    assert f"going on after step {step}" in caplog.text
 
 
 def test_a_run_that_logs_now_and_then_is_cut_without_a_trace_in_its_curves(tiny, tmp_path, monkeypatch):
@@ -119,16 +132,19 @@ def test_no_checkpoint_is_written_before_the_time_is_due(tiny, tmp_path, monkeyp
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.engines.tiny_runs import params, run_in, train
-train("dpo", Path(sys.argv[1]), run_in(Path(sys.argv[2]), save_every_seconds=0), params(epochs=40.5))
+from tests.engines.tiny_runs import LORA, params, run_in, train
+lora = LORA if sys.argv[3] == "lora" else None
+run = run_in(Path(sys.argv[2]), save_every_seconds=0)
+train("dpo", Path(sys.argv[1]), run, params(epochs=40.5, lora=lora))
 """
 
 
-def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(tiny, tmp_path, caplog):
-    settings = params(epochs=40.5)
+@pytest.mark.parametrize("way", ["whole", "lora"])
+def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(way, tiny, tmp_path, caplog):
+    settings = params(epochs=40.5, lora=LORA if way == "lora" else None)
     undisturbed = train("dpo", tiny, run_in(tmp_path / "undisturbed"), settings)
     run = run_in(tmp_path / "killed", save_every_seconds=0)
-    command = [sys.executable, "-c", PROGRAM, str(tiny), str(run.out.parent)]
+    command = [sys.executable, "-c", PROGRAM, str(tiny), str(run.out.parent), way]
     with subprocess.Popen(command, cwd=ROOT) as process:
         deadline = time.monotonic() + 300
         while not list(run.checkpoints.glob("checkpoint-*/complete.json")):

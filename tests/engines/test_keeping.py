@@ -12,7 +12,7 @@ from pipeline.engines.keeping import due
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.training import Kept
 from tests.engines.test_checkpoints import train_until
-from tests.engines.tiny_runs import params, run_in, train
+from tests.engines.tiny_runs import LORA, params, run_in, train
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,18 @@ def test_a_kept_model_is_what_a_run_that_ends_there_gives(tiny, tmp_path):
     short = run_in(tmp_path / "short")
     train("dpo", tiny, short, params(epochs=1.0, **steady))
     assert files(run.kept.folder / "0.5") == files(short.out)
+
+
+def test_a_kept_model_of_adapters_is_whole_and_costs_the_run_nothing(tiny, tmp_path):
+    steady = {"schedule": "constant", "warmup_ratio": 0.0, "lora": LORA}
+    run = keeping(tmp_path / "long", 0.5)
+    train("dpo", tiny, run, params(epochs=2.0, **steady))
+    plain, short = run_in(tmp_path / "plain"), run_in(tmp_path / "short")
+    train("dpo", tiny, plain, params(epochs=2.0, **steady))
+    train("dpo", tiny, short, params(epochs=1.0, **steady))
+    assert files(run.out) == files(plain.out)
+    assert files(run.kept.folder / "0.5") == files(short.out)
+    assert {p.name for p in (run.kept.folder / "0.5").iterdir()} == {p.name for p in run.out.iterdir()}
 
 
 def test_keeping_leaves_the_end_as_it_is(tiny, tmp_path):

@@ -28,7 +28,7 @@ from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
 from pipeline.execution import Execution
 from tests.engines import rank_work, sharded_on_cpu
-from tests.engines.tiny_runs import KINDS, curve, params, rows, run_in, train
+from tests.engines.tiny_runs import KINDS, LORA, curve, params, rows, run_in, train
 
 ROOT = Path(__file__).parents[2]
 ROWS = 17
@@ -80,6 +80,20 @@ def test_two_processes_train_the_model_of_one(kind, tiny, tmp_path):
     for series in ("loss", "grad_norm", "learning_rate"):
         assert curve(two, series) == pytest.approx(curve(one, series), abs=1e-5)
     assert not two.checkpoints.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "spread"), [("reward", None), ("reward", "fsdp"), ("dpo", "fsdp")])
+def test_two_processes_train_the_adapters_of_one(kind, spread, tiny, tmp_path, monkeypatch):
+    """Without dropout, which each process draws for itself."""
+    settings = params(lora=LORA.model_copy(update={"dropout": 0.0}))
+    one = run_in(tmp_path / "one", micro_batch=2)
+    two = run_in(tmp_path / "two", micro_batch=2, processes=2, accelerate=spread)
+    files = train(kind, tiny, one, settings, rows(kind, ROWS))
+    if spread:
+        sharded(monkeypatch)
+    assert train(kind, tiny, two, settings, rows(kind, ROWS)).keys() == files.keys()
+    assert_same_model(one.out, two.out)
 
 
 def sharded(monkeypatch) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, LlamaModel
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from pipeline.engines.repeatable import Shuffle
@@ -123,6 +123,23 @@ def test_head_training_leaves_the_backbone_of_a_reward_model(tiny, tmp_path):
     assert all(after[name].equal(before[name]) for name in before)
     assert set(after) - set(before) == {"score.weight"}
     assert len(set(curve(run, "loss"))) > 1
+
+
+@pytest.mark.parametrize(("layers", "expected"), [("head", {False}), ("all", {True})])
+def test_head_training_records_nothing_of_the_backbone_for_gradients(
+    layers, expected, tiny, tmp_path, monkeypatch
+):
+    """So a frozen backbone costs one forward pass, without the memory of its layers."""
+    forward, seen = LlamaModel.forward, set()
+
+    def watched(*args, **kwargs):
+        found = forward(*args, **kwargs)
+        seen.add(found.last_hidden_state.requires_grad)
+        return found
+
+    monkeypatch.setattr(LlamaModel, "forward", watched)
+    train("reward", tiny, run_in(tmp_path), params(train_layers=layers))
+    assert seen == expected
 
 
 def test_head_training_of_tied_weights_is_refused_and_of_untied_ones_trains_the_output_layer(tiny, tmp_path):

@@ -8,11 +8,12 @@ import polars as pl
 from pipeline.engines.reference import answers, trl_log_probs, with_logps
 from pipeline.engines.trainers import train_dpo, train_reward, train_sft
 from pipeline.packing import TOKENS
-from pipeline.training import DpoLoss, LossTerm, RewardLoss, Run, TrainingParams
+from pipeline.training import DpoLoss, Lora, LossTerm, RewardLoss, Run, TrainingParams
 
 END = 2  # <|im_end|> of the tiny ChatML model: its EOS and its pad token
 DPO = DpoLoss(beta=0.1, loss=(LossTerm(name="sigmoid", weight=1.0),), label_smoothing=0.0)
-REWARD = RewardLoss(center=None)
+REWARD = RewardLoss(center=None, margin=None, label_smoothing=0.0)
+LORA = Lora(rank=3, alpha=6, dropout=0.1, targets="all-linear")
 KINDS = ("sft", "reward", "dpo")
 
 
@@ -30,6 +31,7 @@ def params(**changes) -> TrainingParams:
         "max_length": 64,
         "optimizer": "adamw_torch",
         "train_layers": "all",
+        "lora": None,
     }
     return TrainingParams(**(values | changes))
 
@@ -66,7 +68,12 @@ def run_in(folder: Path, **changes) -> Run:
 
 
 def train(
-    kind: str, base: Path, run: Run, settings: TrainingParams | None = None, data=None
+    kind: str,
+    base: Path,
+    run: Run,
+    settings: TrainingParams | None = None,
+    data=None,
+    reward: RewardLoss = REWARD,
 ) -> dict[str, bytes]:
     """Train on `rows(kind)` and give back every output file."""
     data = rows(kind) if data is None else data
@@ -74,7 +81,7 @@ def train(
     if kind == "sft":
         train_sft(base, data, settings, run)
     elif kind == "reward":
-        train_reward(base, data, settings, REWARD, run)
+        train_reward(base, data, settings, reward, run)
     else:
         train_dpo(base, with_reference(base, data), settings, DPO, run)
     return outputs(run)

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pipeline import tables
 from pipeline.chat import Chat
+from pipeline.params import read_file
 from pipeline.preference_training import capped
 from pipeline.schemas import MIX
 from pipeline.stages import reward
@@ -17,8 +18,8 @@ from tests.stages.preference_rows import preference, preferences
 
 ROOT = Path(__file__).parents[2]
 PAIRS = preferences(
-    *(preference(i, f"Question {i}?", f"good {i}", f"bad {i}") for i in range(9)),
-    preference(9, "long?", "and on " * 900, "short"),
+    *(preference(i, f"Question {i}?", f"good {i}", f"bad {i}", scores=(1.0 + i, 0.5)) for i in range(9)),
+    preference(9, "long?", "and on " * 900, "short", scores=(3.0, 0.5)),
 )
 
 
@@ -40,7 +41,12 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch):
         )
         monkeypatch.setattr(sys, "argv", ["reward", *inputs, *outs])
         handed = []
-        monkeypatch.setattr(reward, "train_reward", lambda base, rows, *_: handed.append(rows))
+
+        def train(base, rows, params, loss, run):
+            handed.append(rows)
+            run.out.mkdir(parents=True)
+
+        monkeypatch.setattr(reward, "train_reward", train)
         reward.main()
         return handed[0], json.loads((tmp_path / "training" / "reward" / "counts.json").read_text())
 
@@ -58,6 +64,38 @@ def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
     assert rows.columns == ["chosen_ids", "rejected_ids"]
     assert (counts["in"], counts["kept"]) == (10, 9)
     assert counts["dropped"] == {"answer longer than the window": 1}
+
+
+def test_a_long_prompt_is_cut_from_the_left_and_no_answer_loses_a_token(trained, tiny_model):
+    chat, limit = Chat.load(tiny_model), 40
+    training = read_file(ROOT / "recipes" / "smoke.yaml")["reward"]["training"] | {"max_length": limit}
+    rows, counts = trained(max_pairs=None, overflow="truncate_prompt", training=training)
+    assert (counts["kept"], rows.height) == (9, 9)
+    whole = {}
+    for pair in PAIRS.head(9).iter_rows(named=True):
+        answers = [chat.response_ids(pair[side][0]["content"]) for side in ("chosen", "rejected")]
+        whole[tuple(answers[0])] = chat.prompt_ids(pair["prompt"]), *answers
+    for chosen, rejected in rows.select("chosen_ids", "rejected_ids").iter_rows():
+        ((prompt, good, bad),) = (w for end, w in whole.items() if tuple(chosen[-len(end) :]) == end)
+        kept = chosen[: -len(good)]
+        assert 0 < len(kept) < len(prompt)
+        assert kept == rejected[: -len(bad)] == prompt[-len(kept) :]
+        assert rejected[-len(bad) :] == bad
+        assert max(len(chosen), len(rejected)) == limit
+
+
+def test_margins_are_those_of_the_pairs_that_are_trained_on(trained, tiny_model):
+    """Nine of the ten pairs fit; the higher its number, the clearer a pair was scored."""
+    loss = {"center": None, "margin": 4.5, "label_smoothing": 0.0}
+    rows, _ = trained(max_pairs=None, loss=loss)
+    assert rows.columns == ["chosen_ids", "rejected_ids", "margin"]
+    chat = Chat.load(tiny_model)
+    found = {
+        chat.decode(ids)[-20:]: margin for ids, margin in rows.select("chosen_ids", "margin").iter_rows()
+    }
+    for number in range(9):
+        ((text, margin),) = ((t, m) for t, m in found.items() if f"good {number}" in t)
+        assert margin == pytest.approx(number / 2 + 0.25), text
 
 
 def test_a_cap_is_not_a_drop(trained):
