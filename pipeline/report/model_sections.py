@@ -1,22 +1,19 @@
-"""The sections on models: training curves, judges, iterations, policies, and the verdict."""
+"""The sections on models: training curves, iterations, policies, and the verdict."""
 
 from typing import Any
 
 from markupsafe import Markup
 
 from pipeline import figures
-from pipeline.baselines import LONGER
 from pipeline.intervals import Interval
 from pipeline.report.data_sections import cut
 from pipeline.report.findings import Findings
 from pipeline.report.grids import NONE, Grid, count, number, percent, share, spread
 from pipeline.report.inputs import PI0
 from pipeline.report.iterations import IterationFacts, best_of_n_bound
-from pipeline.report.judges import TITLES, Accuracy, JudgeFacts
 from pipeline.report.policies import PolicyFacts
 from pipeline.report.runs import SERIES, Curve
 from pipeline.report.samples import sample_grid
-from pipeline.report.sections import SCORED
 
 TEXT_CHARACTERS = 700
 
@@ -41,75 +38,6 @@ def run_grid(found: Findings) -> Grid:
         rows.append([run, count(int(steps)), first, last, number(accuracy[-1] if accuracy else None)])
     columns = ["Run", "Last step", "First loss", "Last loss", "Last accuracy on train pairs"]
     return Grid("Training runs", columns, rows)
-
-
-def judge_title(name: str) -> str:
-    """The name of a judge for readers."""
-    return TITLES.get(name, name)
-
-
-def judge_view(judges: JudgeFacts) -> list[dict[str, Any]]:
-    """For each set: sections where it has RewardBench's subsets, accuracy per judge, and subsets."""
-    views = []
-    for name in judges.sets:
-        own = [one for one in judges.accuracies if one.set == name]
-        whole = [one for one in own if one.subset is None]
-        shown = [(short_title(one.judge), one.accuracy.times(100)) for one in whole]
-        views.append(
-            {
-                "name": name,
-                "sections": section_grid(name, judges) if name in judges.sections else None,
-                "figure": figures.whiskers(shown, "Accuracy, %", reference=50.0),
-                "whole": whole_grid(name, whole),
-                "subsets": subset_grid(name, own),
-            }
-        )
-    return views
-
-
-def short_title(judge: str) -> str:
-    """A name that fits beside a drawing."""
-    return "longer wins" if judge == LONGER else judge
-
-
-def section_grid(name: str, judges: JudgeFacts) -> Grid:
-    """The shape of table 1 of the paper."""
-    scores = judges.sections[name]
-    rows = [
-        [
-            judge_title(judge),
-            *(percent(scores[judge][section]) if section in scores[judge] else NONE for section in SCORED),
-        ]
-        for judge in scores
-    ]
-    note = (
-        "Columns as in table 1 of the paper. A section is the mean of its subsets, weighted by their rows "
-        "upstream (XSTest 154 should refuse, 250 should respond; PRM Math 447). The last column weighs PRM "
-        "Math as 984, as the leaderboard does."
-    )
-    return Grid(f"Sections of {name}, accuracy in % (95% interval)", ["Judge", *SCORED], rows, note=note)
-
-
-def whole_grid(name: str, accuracies: list[Accuracy]) -> Grid:
-    """The judges on a whole set."""
-    rows = [
-        [judge_title(one.judge), percent(one.accuracy), count(one.ties), count(one.pairs)]
-        for one in accuracies
-    ]
-    columns = ["Judge", "Accuracy, % (95% interval)", "Ties, half right", "Pairs"]
-    return Grid(f"All pairs of {name}", columns, rows)
-
-
-def subset_grid(name: str, accuracies: list[Accuracy]) -> Grid:
-    """Every subset, one column per judge."""
-    judges = list(dict.fromkeys(one.judge for one in accuracies))
-    by_place = {(one.subset, one.judge): one for one in accuracies if one.subset is not None}
-    rows = []
-    for subset in sorted({subset for subset, _ in by_place}):
-        cells = [by_place.get((subset, judge)) for judge in judges]
-        most = max(one.pairs for one in cells if one)
-        rows.append([subset, count(most), *(percent(one.accuracy) if one else NONE for one in cells)])
-    return Grid(f"Subsets of {name}, accuracy in %", ["Subset", "Pairs", *map(judge_title, judges)], rows)
 
 
 def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -11,7 +12,6 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import UserError
-from pipeline.report.sections import LEADERBOARD, section_scores
 from pipeline.schemas import MIX
 from pipeline.stages import report
 from tests.stages import small_run
@@ -155,16 +155,36 @@ def test_judges_stand_beside_longer_wins(figures, page):
     row = grid(page, "Sections of bench, accuracy in % (95% interval)")[0]
     assert row[:4] == ["Bradley-Terry reward model", "\u2013", "\u2013", "\u2013"]
     assert row[4].startswith("73.2 ")  # 447 / (447 + 164): only the subsets that are here count
-    assert row[5].startswith("85.7 ")  # 984 / (984 + 164)
+    assert row[5] == "\u2013"  # no mean of four sections where there is one
+    assert row[6].startswith("85.7 ")  # 984 / (984 + 164)
+    assert "Safety: refusals-dangerous, refusals-offensive, xstest-should-refuse" in page
+    assert figures["judges"]["bench"]["missing_subsets"]["Reasoning"] == 5
 
 
-def test_safety_weighs_xstest_by_its_rows_upstream():
-    correct = {"xstest-should-refuse": [1.0] * 3, "xstest-should-respond": [0.0] * 9}
-    rows = [(name, f"{name}{i}", value) for name, values in correct.items() for i, value in enumerate(values)]
-    frame = pl.DataFrame(rows, schema=["subset", "pair_id", "correct"], orient="row")
-    scores = section_scores(frame)
-    assert scores["Safety"].mean == pytest.approx(154 / (154 + 250))
-    assert LEADERBOARD not in scores
+def test_held_out_pairs_are_shown_by_source_beside_every_baseline(figures, page):
+    by_source = figures["judges"]["main"]["subsets"]["hh"]
+    # Training says that gpt wins, and that longer wins as often as not; of the two test pairs gpt wins one.
+    assert {name: one["mean"] for name, one in by_source.items() if name != "first wins"} == {
+        "bt": 1.0,
+        "longer wins": 0.5,
+        "source decides": 0.5,
+        "longer or shorter by source": 0.5,
+    }
+    assert by_source["bt"] == figures["judges"]["main"]["bt"]
+    assert grid(page, "Subsets of main, accuracy in %")[0][:2] == ["hh", "2"]
+    assert set(figures["judges"]["bench"]["subsets"]["hep-go"]) == {"bt", "longer wins"}
+
+
+def test_confidence_is_measured_for_judges_and_not_for_baselines(figures, page):
+    # Both verdicts of bt on the mix are right by a margin of 0.5.
+    told = 1 / (1 + math.exp(-0.5))
+    assert figures["judges"]["main"]["confidence"] == {
+        "bt": {"expected_calibration_error": round(1 - told, 6), "mean": round(told, 6)}
+    }
+    assert grid(page, "Confidence on main") == [
+        ["Bradley-Terry reward model", f"{1 - told:.3f}", f"{told:.3f}", "\u2013"]
+    ]
+    assert "Reliability of bt" in page and "Margins of bt on bench" in page
 
 
 def test_every_stage_is_shown_with_what_it_kept(page):
