@@ -140,7 +140,10 @@ def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]
         "tokens": one.tokens,
         "unfinished": one.unfinished,
         "reward": {"mean": one.reward, "best": one.best, "worst": one.worst},
-        "length_correlation": one.length_correlation,
+        "length_bias": {
+            judge: {"correlation": bias.mean, "prompts": bias.coefficients.size, "without": bias.without}
+            for judge, bias in one.length_bias.items()
+        },
         "best_of_n_kl_bound": best_of_n_bound(one.per_prompt),
         "pairs": one.pairs,
         "margin": one.margin,

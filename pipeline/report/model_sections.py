@@ -4,8 +4,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline import figures
+from pipeline import figures, judge_figures
 from pipeline.intervals import Interval
+from pipeline.length_bias import LengthBias
 from pipeline.report.data_sections import cut
 from pipeline.report.findings import Findings
 from pipeline.report.grids import NONE, Grid, count, number, percent, share, spread
@@ -16,6 +17,8 @@ from pipeline.report.runs import SERIES, Curve
 from pipeline.report.samples import sample_grid
 
 TEXT_CHARACTERS = 700
+LENGTH_BINS = (20, 12)
+"""Cells of a heatmap of length bias: across, and upwards."""
 
 
 def run_view(run: str, curves: list[Curve]) -> dict[str, Any]:
@@ -57,8 +60,10 @@ def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:
         "figures": [
             figures.histogram(one.rewards, f"Rewards of {one.name}", f"reward by {', '.join(one.judges)}"),
             figures.histogram(one.margins, f"Margins of {one.name}", "margin of a pair"),
+            *(length_map(one, judge) for judge in one.length_bias),
         ],
         "samples": sample_grid(one.name, one.samples),
+        "lengths": length_grid(one),
         "grid": pair_grid(one, found),
         "examples": [example(row) for row in one.examples.iter_rows(named=True)],
     }
@@ -70,15 +75,38 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a chosen answer", number(one.chosen_words, 1)],
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
-        ["Correlation of reward and length within a prompt", number(one.length_correlation, 2)],
     ]
     for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
         rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+    return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows)
+
+
+def length_grid(one: IterationFacts) -> Grid:
+    """How far each judge goes by length."""
+    rows = [
+        [judge, spread(bias.mean), count(bias.coefficients.size), without(bias)]
+        for judge, bias in one.length_bias.items()
+    ]
+    columns = ["Judge", "Correlation of score and length", "Prompts", "Prompts without a correlation"]
     note = (
-        "The correlation is Pearson's r, in the mean over prompts (paper, figure 3: length bias of a judge)."
+        "Pearson's r of score and tokens over the answers to a prompt, in the mean over prompts with a 95% "
+        "interval (paper, figure 3, where two reward models have 0.06 and 0.19)."
     )
-    return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows, note=note)
+    return Grid(f"Length bias on {one.name}", columns, rows, words=1, note=note)
+
+
+def without(bias: LengthBias) -> str:
+    """Why some prompts have no correlation."""
+    return "; ".join(f"{count(n)} {reason}" for reason, n in bias.without.items()) or "0"
+
+
+def length_map(one: IterationFacts, judge: str) -> Markup:
+    """Correlations by the mean score of their prompts."""
+    bias = one.length_bias[judge]
+    labels = ("correlation of score and length", "mean score of the prompt")
+    title = f"Length bias of {judge} on {one.name}"
+    return judge_figures.heatmap(bias.coefficients, bias.mean_scores, title, labels, LENGTH_BINS)
 
 
 def example(row: dict[str, Any]) -> dict[str, Any]:

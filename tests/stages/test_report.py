@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import UserError
-from pipeline.schemas import MIX
+from pipeline.schemas import CANDIDATES, JUDGMENTS, MIX
 from pipeline.stages import report
 from tests.stages import small_run
 
@@ -125,8 +125,38 @@ def test_an_iteration_shows_its_rewards_lengths_and_the_best_of_n_bound(figures)
     assert (t1["candidates"], t1["pairs"], t1["margin"], t1["unfinished"]) == (4, 1, 3.0, 0.5)
     assert t1["reward"] == {"best": 3.0, "mean": 2.25, "worst": 1.5}
     assert t1["best_of_n_kl_bound"] == 0.193147  # log 2 - 1 / 2
-    assert t1["length_correlation"] == 1.0  # the tie says nothing of length
+    assert t1["length_bias"] == {"bt": {"prompts": 0, "without": {"fewer than 3 answers": 2}}}
     assert t1["dropped"]["pair"] == {"tie": 1}
+
+
+def test_the_length_bias_of_each_judge_is_shown(made, monkeypatch):
+    folder = made.parent / "data" / "iterations" / "t1"
+    candidates = tables.read(CANDIDATES, folder / "generate" / "candidates.parquet")
+    same = pl.col("prompt_id") == candidates["prompt_id"][0]
+    rows = pl.concat(
+        candidates.filter(same)
+        .head(1)
+        .with_columns(candidate_id=pl.lit(f"{i:016x}"), tokens=pl.lit(10 + i, pl.Int64))
+        for i in range(4)
+    )
+    tables.write(CANDIDATES, rows, folder / "generate" / "candidates.parquet")
+    scores = {"bt": [1.0, 2.0, 3.0, 4.0], "pairwise": [0.5, 0.5, 0.5, 0.5]}
+    said = [
+        rows.select("candidate_id", "prompt_id", judge=pl.lit(judge), score=pl.Series(values))
+        for judge, values in scores.items()
+    ]
+    tables.write(JUDGMENTS, pl.concat(said), folder / "judge" / "judgments.parquet")
+    out = run(made.parent, monkeypatch, "biased")
+    figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["iterations"]["t1"]
+    assert figures["length_bias"] == {
+        "bt": {"correlation": {"mean": 1.0, "low": 1.0, "high": 1.0}, "prompts": 1},
+        "pairwise": {"prompts": 0, "without": {"all scores equal": 1}},
+    }
+    page = (out / "index.html").read_text(encoding="utf-8")
+    bt, pairwise = grid(page, "Length bias on t1")
+    assert (bt[1].split()[0], bt[2], bt[3]) == ("1.000", "1", "0")
+    assert pairwise[1:] == ["\u2013", "0", "1 all scores equal"]
+    assert "heat8" in page and "mean score of the prompt" in page
 
 
 def test_an_iteration_shows_who_answered_and_how(page):
