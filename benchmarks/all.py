@@ -20,11 +20,11 @@ from typing import Any
 
 NAMES = (
     *("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup"),
-    *("generation_transformers", "generation_vllm", "projection", "incremental"),
+    *("generation_transformers", "generation_vllm", "scoring", "projection", "incremental"),
 )
 #: What a benchmark needs besides the extras of `make setup`; without it the benchmark is left out.
 PACKAGES = {"generation_vllm": "vllm"}
-MODEL = ("generation_transformers", "generation_vllm")
+MODEL = ("generation_transformers", "generation_vllm", "scoring")
 """Benchmarks that take a model."""
 BASE = Path("models/base")
 

@@ -73,20 +73,24 @@ def blind_baselines(pairs: pl.DataFrame) -> list[Baseline]:
     `pairs` has one row per pair and no text: `test` (whether it is on the test side), `source`, `prompt_id`
     (UInt64), `chosen_chars`, `rejected_chars`, `chosen_first`, `chosen_by`, `rejected_by`.
     """
+    found = [one for name, verdict in verdicts(pairs).items() for one in measured(name, pairs, verdict)]
+    return sorted(found, key=lambda one: (one.source is not None, one.source or ""))
+
+
+def verdicts(pairs: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The `verdict` of each baseline on each row of `pairs`: 1, 0.5 or 0."""
     longer = prefers(pl.col("chosen_chars"), pl.col("rejected_chars"))
-    verdicts = {
+    return {
         LONGER: pairs.select(verdict=longer),
         FIRST: pairs.select(verdict=pl.col("chosen_first").cast(pl.Float64)),
         WRITER: learned(writers(pairs), ["source", "first", "second"]),
         LENGTH_HABIT: learned(pairs.select("source", "test", half(), outcome=longer), ["source"]),
     }
-    found = [one for name, verdict in verdicts.items() for one in measured(name, pairs, verdict)]
-    return sorted(found, key=lambda one: (one.source is not None, one.source or ""))
 
 
-def measured(name: str, pairs: pl.DataFrame, verdicts: pl.DataFrame) -> Iterator[Baseline]:
+def measured(name: str, pairs: pl.DataFrame, said: pl.DataFrame) -> Iterator[Baseline]:
     """A baseline on each side, as a whole and by source."""
-    keyed = pl.concat([pairs.select("test", "source", "prompt_id"), verdicts], how="horizontal")
+    keyed = pl.concat([pairs.select("test", "source", "prompt_id"), said], how="horizontal")
     decided = (pl.col("verdict") != 0.5).sum()
     prompts = keyed.group_by("test", "source", "prompt_id").agg(
         right=pl.col("verdict").sum(), decided=decided, pairs=pl.len().cast(pl.Int64)

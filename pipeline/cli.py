@@ -23,7 +23,7 @@ from typing import Any
 
 from pipeline import edge
 from pipeline import sources as adapters
-from pipeline.doctor import examine
+from pipeline.doctor import Finding, examine
 from pipeline.errors import UserError
 from pipeline.params import PARAMS_FILE, load
 from pipeline.publishing import gather, upload, write_folder
@@ -59,8 +59,23 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for machines")
     command.set_defaults(run=sources)
 
-    command = commands.add_parser("doctor", help="check params, pipeline, disk and base model")
+    command = commands.add_parser(
+        "doctor",
+        help="check params, pipeline, disk and base model; or whether the judges' scores can be trusted",
+    )
     command.set_defaults(run=doctor)
+    patients = command.add_subparsers(metavar="WHAT")
+    patient = patients.add_parser(
+        "judges", help="score built-in conversations alone, batched, reordered and padded with each model"
+    )
+    patient.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        help="models; default: those of the recipe that exist",
+    )
+    patient.set_defaults(run=doctor_judges)
 
     command = commands.add_parser(
         "plan", help="which stages would run, how many rows each would compute, and how long that takes"
@@ -144,8 +159,20 @@ def known_adapter(name: str, recipe: Mapping[str, Source]) -> Known:
 
 def doctor(_: argparse.Namespace) -> int:
     """One line per check; status 1 where one failed."""
+    return told(examine())
+
+
+def doctor_judges(words: argparse.Namespace) -> int:
+    """One line per model; status 1 where a score depends on more than weights, template and text."""
+    from pipeline.commands import judges
+
+    return told(judges.findings(words.folders))
+
+
+def told(findings: Iterable[Finding]) -> int:
+    """One line per finding; the status is 1 where one is bad."""
     good = True
-    for finding in examine():
+    for finding in findings:
         good &= finding.good
         say(f"{'ok ' if finding.good else 'BAD'} {finding.name}: {finding.message}")
     return 0 if good else 1

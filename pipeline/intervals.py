@@ -3,7 +3,6 @@
 The draws depend on the seed alone (`ids.seed_for` of what is measured), so a report repeats its bytes.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,18 +93,3 @@ def clustered_accuracy(successes: ArrayLike, rows: ArrayLike) -> Interval:
     spread = (squares / 4 - share * cross + share * share * own) * clusters / (clusters - 1)
     effective = min(float(total), share * (1 - share) * total * total / spread) if spread > 0 else total
     return accuracy_interval(share * effective, effective)
-
-
-def weighted_accuracy(parts: Sequence[Interval], weights: Sequence[float]) -> Interval:
-    """The weighted mean of independent accuracies.
-
-    Its interval joins theirs (method of variance estimates recovery, Zou and Donner 2008): unlike a
-    bootstrap it is not empty where a few pairs are all right.
-    """
-    if not parts:
-        return NOTHING
-    mean, low, high = np.asarray(parts, np.float64).T
-    share = np.asarray(weights, np.float64) / np.sum(weights)
-    centre = float(share @ mean)
-    below, above = np.sqrt(np.sum((share * (mean - low)) ** 2)), np.sqrt(np.sum((share * (high - mean)) ** 2))
-    return Interval(centre, float(centre - below), float(centre + above))

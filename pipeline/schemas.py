@@ -221,7 +221,9 @@ EVALUATIONS = Table(
     rules={"the reward is finite": pl.col("reward").is_finite()},
 )
 
-#: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie.
+#: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie. `margin` is the reward of the
+#: chosen answer less that of the rejected one for `bt`, P(chosen is better) - 0.5 for a judge of two answers;
+#: such a judge is asked in both orders, and `disagreement` is how far its two probabilities lie apart.
 VERDICTS = Table(
     name="verdicts",
     made_by="evaluate_judges",
@@ -229,10 +231,17 @@ VERDICTS = Table(
         "judge": pl.String,
         "set": pl.String,
         "subset": pl.String,
+        "prompt_id": pl.String,
         "pair_id": pl.String,
         "margin": pl.Float64,
+        "disagreement": pl.Float64,
         "correct": pl.Float64,
     },
     key=("judge", "set", "pair_id"),
-    rules={"correct is 0, 0.5 or 1": pl.col("correct").is_in([0.0, 0.5, 1.0])},
+    nullable=frozenset({"disagreement"}),
+    rules={
+        "the margin is a finite number": pl.col("margin").is_finite(),
+        "a disagreement is at most 1": pl.col("disagreement").fill_null(0.0).is_between(0, 1),
+        "correct is 0, 0.5 or 1": pl.col("correct").is_in([0.0, 0.5, 1.0]),
+    },
 )

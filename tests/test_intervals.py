@@ -6,7 +6,6 @@ from pipeline.intervals import (
     bootstrap_mean,
     clustered_accuracy,
     paired_difference,
-    weighted_accuracy,
 )
 
 
@@ -57,18 +56,6 @@ def test_a_paired_difference_cancels_what_the_items_share():
 def test_a_pairing_of_unequal_lengths_is_our_mistake():
     with pytest.raises(AssertionError, match="expected the same items"):
         paired_difference([1.0], [1.0, 2.0], 1)
-
-
-def test_parts_count_by_their_weight_and_not_by_their_rows():
-    whole = weighted_accuracy([accuracy_interval(10, 10), accuracy_interval(0, 90)], [3.0, 1.0])
-    assert whole.mean == 0.75
-
-
-def test_a_single_part_keeps_its_interval_and_equal_parts_narrow_it():
-    part = accuracy_interval(30, 60)
-    assert weighted_accuracy([part], [5.0]) == pytest.approx(part)
-    both = weighted_accuracy([part, part], [1.0, 1.0])
-    assert both.high - both.low == pytest.approx((part.high - part.low) / 2**0.5)
 
 
 def test_clusters_of_one_row_have_the_interval_of_rows():

@@ -76,7 +76,7 @@ def evaluated(
     settings = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
     preferred = preferences(
         preference_model, Chat.load(preference_model), games, wording="trained", **settings
-    )
+    ).first_better
     own = absolute_scores(rows, baseline, judge_model, judge)
     other = absolute_scores(baseline, baseline, judge_model, judge)
     kl = [0.0] * rows.height if model == pi0 else kl_terms(rows, model, pi0, params)
@@ -99,7 +99,7 @@ def absolute_scores(
         return rewards(model, chat, rows.select("prompt", "response").iter_rows(), judge)
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
-    return preferences(model, chat, games, wording="trained", **settings).tolist()
+    return preferences(model, chat, games, wording="trained", **settings).first_better.tolist()
 
 
 def summary(rows: pl.DataFrame) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from pipeline import ab
 from pipeline.chat import Chat, Messages
+from pipeline.comparing import Compared
 from pipeline.engines.cached import Dtype, ScorerEngine, prefer, score
 from pipeline.params import Params
 from pipeline.rendering import ROWS, scored_sequences, token_arrays
@@ -51,12 +52,12 @@ def preferences(
     max_length: int,
     engine: ScorerEngine,
     dtype: Dtype,
-) -> np.ndarray:
-    """P(first is better) of each (prompt, first, second), the mean over both orders."""
+) -> Compared:
+    """What the model says of each (prompt, first, second), asked in both orders."""
     labels = ab.labels(chat)
     questions = list(question_sequences(chat, rows, wording, max_length))
     both = np.array(prefer(model, questions, labels, engine=engine, dtype=dtype)).reshape(-1, 2)
-    return (both[:, 0] + 1 - both[:, 1]) / 2
+    return Compared.of_orders(both[:, 0], 1 - both[:, 1])
 
 
 def question_sequences(
@@ -102,7 +103,7 @@ def round_robin(candidates: pl.DataFrame, model: Path, chat: Chat, params: Judge
         max_length=params.max_length,
         engine=params.engine,
         dtype=params.dtype,
-    )
+    ).first_better
     totals: dict[str, list[float]] = {identity: [] for identity in candidates["candidate_id"]}
     for (a, b), win in zip(players, wins.tolist(), strict=True):
         totals[a].append(win)

@@ -27,10 +27,12 @@ LOGIT_ROWS = 512
 """Positions whose logits over the whole vocabulary exist at once."""
 
 Load = Callable[[Path, str, int], Any]
-"""Loads a language model; a cached one serves several calls."""
+"""Loads a network; a cached one serves several calls."""
 
 
-def reward_scorer(model: Path, *, dtype: str, batch_tokens: int, threads: int) -> Scorer:
+def reward_scorer(
+    model: Path, *, dtype: str, batch_tokens: int, threads: int, load: Load = load_classifier
+) -> Scorer:
     """The reward of each sequence under a Bradley-Terry model: its one output at the last token.
 
     Loaded at the first call. UserError for a folder that is no one-output sequence classifier, for a
@@ -39,7 +41,7 @@ def reward_scorer(model: Path, *, dtype: str, batch_tokens: int, threads: int) -
 
     @cache
     def network() -> Any:
-        return load_classifier(model, dtype, threads)
+        return load(model, dtype, threads)
 
     def score(sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, float]]:
         if not sequences:

@@ -106,13 +106,31 @@ def mix_metrics(mix: MixFacts, account: Account) -> dict[str, object]:
 
 
 def judge_metrics(judges: JudgeFacts) -> dict[str, object]:
-    """Accuracy by set and judge, and sections."""
-    whole = [one for one in judges.accuracies if one.subset is None]
-    return {
-        name: {one.judge: one.accuracy for one in whole if one.set == name}
-        | ({"sections": judges.sections[name]} if name in judges.sections else {})
-        for name in judges.sets
+    """Accuracy by set and judge, then by subset; sections and what they lack; confidence."""
+    return {name: judge_set_metrics(judges, name) for name in judges.sets}
+
+
+def judge_set_metrics(judges: JudgeFacts, name: str) -> dict[str, object]:
+    """The figures of the judges on one set."""
+    own = [one for one in judges.accuracies if one.set == name]
+    subsets = sorted({one.subset for one in own if one.subset is not None})
+    found: dict[str, object] = {one.judge: one.accuracy for one in own if one.subset is None}
+    found["subsets"] = {
+        subset: {one.judge: one.accuracy for one in own if one.subset == subset} for subset in subsets
     }
+    if name in judges.sections:
+        lacking = {section: len(some) for section, some in judges.missing[name].items()}
+        found |= {"sections": judges.sections[name], "missing_subsets": lacking}
+    found["confidence"] = {
+        one.judge: {
+            "expected_calibration_error": one.calibration.error,
+            "mean": one.calibration.confidence,
+            "disagreement": one.disagreement,
+        }
+        for one in judges.confidences
+        if one.set == name
+    }
+    return found
 
 
 def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]:
@@ -122,7 +140,10 @@ def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]
         "tokens": one.tokens,
         "unfinished": one.unfinished,
         "reward": {"mean": one.reward, "best": one.best, "worst": one.worst},
-        "length_correlation": one.length_correlation,
+        "length_bias": {
+            judge: {"correlation": bias.mean, "prompts": bias.coefficients.size, "without": bias.without}
+            for judge, bias in one.length_bias.items()
+        },
         "best_of_n_kl_bound": best_of_n_bound(one.per_prompt),
         "pairs": one.pairs,
         "margin": one.margin,

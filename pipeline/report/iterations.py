@@ -1,5 +1,6 @@
 """What an iteration made: candidates, their rewards, and the pairs that came of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import tables
+from pipeline.length_bias import LengthBias, length_bias
 from pipeline.pair_facts import lengths
 from pipeline.report.mixes import mean
 from pipeline.report.samples import sample_figures
@@ -30,8 +32,8 @@ class IterationFacts:
     reward: float
     best: float
     worst: float
-    length_correlation: float
-    """Mean over prompts of Pearson's correlation of reward and length (paper, figure 3)."""
+    length_bias: dict[str, LengthBias]
+    """By judge of the iteration, how its scores go with the lengths of answers (paper, figure 3)."""
     judges: list[str]
     pairs: int
     margins: np.ndarray
@@ -45,14 +47,12 @@ class IterationFacts:
     """Rows of PAIRS to show: the largest margin, and the median one."""
 
 
-def length_correlation(scored: pl.DataFrame) -> float:
-    """Per prompt, Pearson's correlation of score and tokens; its mean over prompts where both vary."""
-    found = []
-    for _, group in scored.group_by("prompt_id", maintain_order=True):
-        score, tokens = group["score"].to_numpy(), group["tokens"].to_numpy().astype(np.float64)
-        if np.ptp(score) > 0 and np.ptp(tokens) > 0:
-            found.append(np.corrcoef(score, tokens)[0, 1])
-    return float(np.mean(found)) if found else float("nan")
+def by_judge(candidates: pl.DataFrame, judgments: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Each judge with what it scored: candidate_id, prompt_id, tokens, score."""
+    lengths = candidates.select("candidate_id", "prompt_id", "tokens")
+    for judge in judgments["judge"].unique().sort():
+        own = judgments.filter(pl.col("judge") == judge).select("candidate_id", "score")
+        yield judge, lengths.join(own, on="candidate_id", how="inner", validate="1:1")
 
 
 def examples(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +87,7 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
         reward=mean(scored["score"]),
         best=mean(extremes["best"]),
         worst=mean(extremes["worst"]),
-        length_correlation=length_correlation(scored),
+        length_bias={judge: length_bias(rows, judge) for judge, rows in by_judge(candidates, judgments)},
         judges=judges,
         pairs=pairs.height,
         margins=pairs["margin"].to_numpy(),

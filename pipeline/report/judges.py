@@ -1,22 +1,29 @@
-"""How often each judge agrees with people on held-out pairs and benchmarks, beside "longer wins"."""
+"""How often each judge agrees with people on held-out pairs and benchmarks, and how sure it is of that."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
-from pipeline import tables
-from pipeline.baselines import LONGER, longer_wins
-from pipeline.intervals import Interval, accuracy_interval
+from pipeline import calibration, tables
+from pipeline.baselines import FIRST, LENGTH_HABIT, LONGER, WRITER
+from pipeline.calibration import Calibration
+from pipeline.intervals import Interval, clustered_accuracy
+from pipeline.report.blind import BLIND, COLUMNS, blind_verdicts
 from pipeline.report.inputs import Folders, Recipe
-from pipeline.report.sections import SUBSETS, section_scores
-from pipeline.schemas import JUDGE_SETS, MIX, VERDICTS
+from pipeline.report.mixes import mean
+from pipeline.report.sections import SUBSETS, missing, section_scores
+from pipeline.schemas import VERDICTS
 
-#: Judges in the order and with the names of table 1 of the paper.
+#: Judges in the order and with the names of table 1 of the paper, then what reads nothing.
 TITLES = {
     "prompted": "Prompting (LLM as a judge)",
     "bt": "Bradley-Terry reward model",
     "pairwise": "Pairwise preference model",
     LONGER: "Longer wins (content-blind)",
+    FIRST: "First wins (content-blind)",
+    WRITER: "Source decides (content-blind)",
+    LENGTH_HABIT: "Longer or shorter by source (content-blind)",
 }
 
 
@@ -30,71 +37,95 @@ class Accuracy:
     pairs: int
     ties: int
     accuracy: Interval
+    """Its interval takes the prompt for the unit: pairs of one prompt are no independent evidence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """How sure a judge is on the pairs of a set."""
+
+    judge: str
+    set: str
+    calibration: Calibration
+    margins: np.ndarray
+    """A reward difference for `bt`, P(chosen is better) - 0.5 for a judge of two answers."""
+    disagreement: float
+    """How far its two orders lie apart, in the mean; nan for a judge that reads one answer at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeFacts:
-    """The judges on every set; `sections` maps a set with RewardBench's subsets to scores by judge."""
+    """The judges and baselines on every set.
+
+    For a set with RewardBench's subsets, `sections` has the scores by judge, and `missing` by section the
+    subsets that it lacks.
+    """
 
     judges: list[str]
     sets: list[str]
     accuracies: list[Accuracy]
     sections: dict[str, dict[str, dict[str, Interval]]]
-
-
-def blind_verdicts(asked: pl.DataFrame, folders: Folders, recipe: Recipe) -> pl.DataFrame:
-    """The verdicts of "longer wins" on the pairs that the judges were asked (set, subset, pair_id)."""
-    parts = []
-    for name in asked["set"].unique().sort():
-        own = asked.filter(pl.col("set") == name)
-        if name in recipe.mixes:
-            table, path = MIX, folders.mixes / name / "test.parquet"
-        elif recipe.kinds.get(name) == "judge_sets":
-            table, path = JUDGE_SETS, folders.standard / "judge_sets" / name / "judge_sets.parquet"
-        else:
-            continue
-        said = tables.batches(table, path, ("pair_id", "chosen", "rejected"))
-        known = pl.concat(part.select("pair_id", correct=longer_wins()) for part in said).unique("pair_id")
-        parts.append(own.join(known, on="pair_id", how="inner", validate="1:1", maintain_order="left"))
-    empty = pl.DataFrame(
-        schema={name: VERDICTS.columns[name] for name in ("set", "subset", "pair_id", "correct")}
-    )
-    return pl.concat([empty, *parts]).with_columns(judge=pl.lit(LONGER))
+    missing: dict[str, dict[str, list[str]]]
+    confidences: list[Confidence]
 
 
 def accuracy(rows: pl.DataFrame, judge: str, name: str, subset: str | None) -> Accuracy:
-    """The accuracy of the verdicts `rows`, a tie counting one half, with its Wilson interval."""
+    """The accuracy of the verdicts `rows`, a tie counting one half."""
+    prompts = rows.group_by("prompt_id").agg(right=pl.col("correct").sum(), pairs=pl.len())
     return Accuracy(
         judge=judge,
         set=name,
         subset=subset,
         pairs=rows.height,
         ties=rows.filter(pl.col("correct") == 0.5).height,
-        accuracy=accuracy_interval(float(rows["correct"].sum()), rows.height),
+        accuracy=clustered_accuracy(prompts["right"], prompts["pairs"]),
     )
 
 
+def confidence(rows: pl.DataFrame, judge: str, name: str) -> Confidence:
+    """How sure `judge` is, from its verdicts (schemas.VERDICTS) on the set `name`."""
+    margins = rows["margin"].to_numpy()
+    return Confidence(
+        judge=judge,
+        set=name,
+        calibration=calibration.calibration(
+            calibration.probabilities(judge, margins), rows["correct"].to_numpy()
+        ),
+        margins=margins,
+        disagreement=mean(rows["disagreement"]),
+    )
+
+
+def ordered(judges: set[str]) -> list[str]:
+    """As in TITLES; judges that it does not know stand before the baselines."""
+    known = list(TITLES)
+    return sorted(judges, key=lambda one: (one in BLIND, known.index(one) if one in TITLES else 99, one))
+
+
 def judge_facts(folders: Folders, recipe: Recipe) -> JudgeFacts:
-    """Accuracies per judge and set, then per subset, and section scores."""
-    columns = ["judge", "set", "subset", "pair_id", "correct"]
-    verdicts = tables.read(VERDICTS, folders.judge_evaluation / "verdicts.parquet").select(columns)
-    asked = verdicts.select("set", "subset", "pair_id").unique().sort("set", "pair_id")
-    verdicts = pl.concat([verdicts, blind_verdicts(asked, folders, recipe).select(columns)])
-    judges = sorted(verdicts["judge"].unique(), key=lambda name: ([*TITLES, name].index(name), name))
-    judges = [name for name in judges if name != LONGER] + [name for name in judges if name == LONGER]
-    sets = sorted(asked["set"].unique())
-    accuracies: list[Accuracy] = []
-    sections: dict[str, dict[str, dict[str, Interval]]] = {}
+    """Accuracies per judge and set, then per subset; section scores; confidence."""
+    read = tables.read(VERDICTS, folders.judge_evaluation / "verdicts.parquet").sort("subset", "pair_id")
+    asked = (
+        read.select("set", "subset", "prompt_id", "pair_id").unique(["set", "pair_id"]).sort("set", "pair_id")
+    )
+    blind = blind_verdicts(asked, folders, recipe)
+    verdicts = pl.concat([read.select(COLUMNS), blind.sort("subset", "pair_id")])
+    judges, sets = ordered(set(verdicts["judge"])), sorted(asked["set"].unique())
+    facts = JudgeFacts(judges=judges, sets=sets, accuracies=[], sections={}, missing={}, confidences=[])
     for name in sets:
+        here = verdicts.filter(pl.col("set") == name)
+        if SUBSETS & set(here["subset"]):
+            facts.sections[name], facts.missing[name] = {}, missing(here["subset"].unique())
         for judge in judges:
-            own = verdicts.filter((pl.col("set") == name) & (pl.col("judge") == judge)).sort(
-                "subset", "pair_id"
-            )
+            own = here.filter(pl.col("judge") == judge)
             if own.is_empty():
                 continue
-            accuracies.append(accuracy(own, judge, name, None))
+            facts.accuracies.append(accuracy(own, judge, name, None))
             for (subset,), rows in own.group_by("subset", maintain_order=True):
-                accuracies.append(accuracy(rows, judge, name, str(subset)))
-            if SUBSETS & set(own["subset"]):
-                sections.setdefault(name, {})[judge] = section_scores(own)
-    return JudgeFacts(judges=judges, sets=sets, accuracies=accuracies, sections=sections)
+                facts.accuracies.append(accuracy(rows, judge, name, str(subset)))
+            if name in facts.sections:
+                facts.sections[name][judge] = section_scores(own)
+            if judge not in BLIND:
+                told = read.filter((pl.col("set") == name) & (pl.col("judge") == judge))
+                facts.confidences.append(confidence(told, judge, name))
+    return facts

@@ -1,24 +1,24 @@
-"""The sections on models: training curves, judges, iterations, policies, and the verdict."""
+"""The sections on models: training curves, iterations, policies, and the verdict."""
 
 from typing import Any
 
 from markupsafe import Markup
 
-from pipeline import figures
-from pipeline.baselines import LONGER
+from pipeline import figures, judge_figures
 from pipeline.intervals import Interval
+from pipeline.length_bias import LengthBias
 from pipeline.report.data_sections import cut
 from pipeline.report.findings import Findings
 from pipeline.report.grids import NONE, Grid, count, number, percent, share, spread
 from pipeline.report.inputs import PI0
 from pipeline.report.iterations import IterationFacts, best_of_n_bound
-from pipeline.report.judges import TITLES, Accuracy, JudgeFacts
 from pipeline.report.policies import PolicyFacts
 from pipeline.report.runs import SERIES, Curve
 from pipeline.report.samples import sample_grid
-from pipeline.report.sections import SCORED
 
 TEXT_CHARACTERS = 700
+LENGTH_BINS = (20, 12)
+"""Cells of a heatmap of length bias: across, and upwards."""
 
 
 def run_view(run: str, curves: list[Curve]) -> dict[str, Any]:
@@ -43,75 +43,6 @@ def run_grid(found: Findings) -> Grid:
     return Grid("Training runs", columns, rows)
 
 
-def judge_title(name: str) -> str:
-    """The name of a judge for readers."""
-    return TITLES.get(name, name)
-
-
-def judge_view(judges: JudgeFacts) -> list[dict[str, Any]]:
-    """For each set: sections where it has RewardBench's subsets, accuracy per judge, and subsets."""
-    views = []
-    for name in judges.sets:
-        own = [one for one in judges.accuracies if one.set == name]
-        whole = [one for one in own if one.subset is None]
-        shown = [(short_title(one.judge), one.accuracy.times(100)) for one in whole]
-        views.append(
-            {
-                "name": name,
-                "sections": section_grid(name, judges) if name in judges.sections else None,
-                "figure": figures.whiskers(shown, "Accuracy, %", reference=50.0),
-                "whole": whole_grid(name, whole),
-                "subsets": subset_grid(name, own),
-            }
-        )
-    return views
-
-
-def short_title(judge: str) -> str:
-    """A name that fits beside a drawing."""
-    return "longer wins" if judge == LONGER else judge
-
-
-def section_grid(name: str, judges: JudgeFacts) -> Grid:
-    """The shape of table 1 of the paper."""
-    scores = judges.sections[name]
-    rows = [
-        [
-            judge_title(judge),
-            *(percent(scores[judge][section]) if section in scores[judge] else NONE for section in SCORED),
-        ]
-        for judge in scores
-    ]
-    note = (
-        "Columns as in table 1 of the paper. A section is the mean of its subsets, weighted by their rows "
-        "upstream (XSTest 154 should refuse, 250 should respond; PRM Math 447). The last column weighs PRM "
-        "Math as 984, as the leaderboard does."
-    )
-    return Grid(f"Sections of {name}, accuracy in % (95% interval)", ["Judge", *SCORED], rows, note=note)
-
-
-def whole_grid(name: str, accuracies: list[Accuracy]) -> Grid:
-    """The judges on a whole set."""
-    rows = [
-        [judge_title(one.judge), percent(one.accuracy), count(one.ties), count(one.pairs)]
-        for one in accuracies
-    ]
-    columns = ["Judge", "Accuracy, % (95% interval)", "Ties, half right", "Pairs"]
-    return Grid(f"All pairs of {name}", columns, rows)
-
-
-def subset_grid(name: str, accuracies: list[Accuracy]) -> Grid:
-    """Every subset, one column per judge."""
-    judges = list(dict.fromkeys(one.judge for one in accuracies))
-    by_place = {(one.subset, one.judge): one for one in accuracies if one.subset is not None}
-    rows = []
-    for subset in sorted({subset for subset, _ in by_place}):
-        cells = [by_place.get((subset, judge)) for judge in judges]
-        most = max(one.pairs for one in cells if one)
-        rows.append([subset, count(most), *(percent(one.accuracy) if one else NONE for one in cells)])
-    return Grid(f"Subsets of {name}, accuracy in %", ["Subset", "Pairs", *map(judge_title, judges)], rows)
-
-
 def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:
     """One iteration: what was sampled, how it was judged, and two of its pairs."""
     return {
@@ -129,8 +60,10 @@ def iteration_view(one: IterationFacts, found: Findings) -> dict[str, Any]:
         "figures": [
             figures.histogram(one.rewards, f"Rewards of {one.name}", f"reward by {', '.join(one.judges)}"),
             figures.histogram(one.margins, f"Margins of {one.name}", "margin of a pair"),
+            *(length_map(one, judge) for judge in one.length_bias),
         ],
         "samples": sample_grid(one.name, one.samples),
+        "lengths": length_grid(one),
         "grid": pair_grid(one, found),
         "examples": [example(row) for row in one.examples.iter_rows(named=True)],
     }
@@ -142,15 +75,38 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a chosen answer", number(one.chosen_words, 1)],
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
-        ["Correlation of reward and length within a prompt", number(one.length_correlation, 2)],
     ]
     for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
         rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+    return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows)
+
+
+def length_grid(one: IterationFacts) -> Grid:
+    """How far each judge goes by length."""
+    rows = [
+        [judge, spread(bias.mean), count(bias.coefficients.size), without(bias)]
+        for judge, bias in one.length_bias.items()
+    ]
+    columns = ["Judge", "Correlation of score and length", "Prompts", "Prompts without a correlation"]
     note = (
-        "The correlation is Pearson's r, in the mean over prompts (paper, figure 3: length bias of a judge)."
+        "Pearson's r of score and tokens over the answers to a prompt, in the mean over prompts with a 95% "
+        "interval (paper, figure 3, where two reward models have 0.06 and 0.19)."
     )
-    return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows, note=note)
+    return Grid(f"Length bias on {one.name}", columns, rows, words=1, note=note)
+
+
+def without(bias: LengthBias) -> str:
+    """Why some prompts have no correlation."""
+    return "; ".join(f"{count(n)} {reason}" for reason, n in bias.without.items()) or "0"
+
+
+def length_map(one: IterationFacts, judge: str) -> Markup:
+    """Correlations by the mean score of their prompts."""
+    bias = one.length_bias[judge]
+    labels = ("correlation of score and length", "mean score of the prompt")
+    title = f"Length bias of {judge} on {one.name}"
+    return judge_figures.heatmap(bias.coefficients, bias.mean_scores, title, labels, LENGTH_BINS)
 
 
 def example(row: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def questions(mixes: Path, sets: Path, params: EvaluateJudgesParams) -> pl.DataF
         tables.read(JUDGE_SETS, sets / name / "judge_sets.parquet").with_columns(set=pl.lit(name))
         for name in params.sets
     ]
-    columns = [*ORIGIN_KEY, "set", "subset", "pair_id", "prompt", "chosen", "rejected"]
+    columns = [*ORIGIN_KEY, "set", "subset", "prompt_id", "pair_id", "prompt", "chosen", "rejected"]
     return pl.concat(
         [
             frame.select(columns)
@@ -84,8 +84,18 @@ def askable(rows: pl.DataFrame, chat: Chat, params: EvaluateJudgesParams, ledger
     return rows.filter(kept)
 
 
-def margins(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> np.ndarray:
+@dataclass(frozen=True)
+class Said:
+    """What a judge says of pairs, in their order."""
+
+    margins: np.ndarray
     """How much each chosen answer is preferred: a reward difference, or a probability minus a half."""
+    disagreements: np.ndarray | None
+    """How far the two orders lie apart; None for a judge that reads one answer at a time."""
+
+
+def asked(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> Said:
+    """What `judge` says of `rows`."""
     chat = Chat.load(model)
     prompts, chosen, rejected = (
         rows["prompt"].to_list(),
@@ -101,20 +111,23 @@ def margins(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJ
         )
         both = [*zip(prompts, chosen, strict=True), *zip(prompts, rejected, strict=True)]
         values = np.array(rewards(model, chat, both, settings))
-        return values[: len(prompts)] - values[len(prompts) :]
+        return Said(values[: len(prompts)] - values[len(prompts) :], None)
     wording = "trained" if judge == "pairwise" else "prompted"
     games = list(zip(prompts, chosen, rejected, strict=True))
     shared = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
-    return preferences(model, chat, games, wording=wording, **shared) - 0.5
+    compared = preferences(model, chat, games, wording=wording, **shared)
+    return Said(compared.first_better - 0.5, compared.disagreement)
 
 
 def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
     """One row per pair (schemas.VERDICTS)."""
-    gaps = margins(rows, judge, model, params)
+    said = asked(rows, judge, model, params)
+    apart = [None] * rows.height if said.disagreements is None else said.disagreements.tolist()
     return rows.with_columns(
         judge=pl.lit(judge),
-        margin=pl.Series(gaps.tolist(), dtype=pl.Float64),
-        correct=pl.Series((0.5 + 0.5 * np.sign(gaps)).tolist(), dtype=pl.Float64),
+        margin=pl.Series(said.margins.tolist(), dtype=pl.Float64),
+        disagreement=pl.Series(apart, dtype=pl.Float64),
+        correct=pl.Series((0.5 + 0.5 * np.sign(said.margins)).tolist(), dtype=pl.Float64),
     ).select(list(VERDICTS.columns))
 
 
@@ -149,7 +162,9 @@ def write(found: Made, out: Path) -> None:
     tables.write(VERDICTS, found.verdicts, out / "verdicts.parquet")
     found.ledger.close(found.asked, found.kept, out)
     ordered = found.verdicts.sort("judge", "set", "pair_id").group_by("judge", "set", maintain_order=True)
-    accuracy = ordered.agg(accuracy=pl.col("correct").mean(), pairs=pl.len())
+    accuracy = ordered.agg(
+        accuracy=pl.col("correct").mean(), disagreement=pl.col("disagreement").mean(), pairs=pl.len()
+    )
     write_json(out / "summary.json", accuracy.to_dicts())
 
 

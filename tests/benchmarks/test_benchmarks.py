@@ -12,7 +12,7 @@ from tests.smoke_project import ROOT, environment
 
 SMALL = {
     **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "startup": 5},
-    **{"generation_transformers": 2, "generation_vllm": 2, "projection": 160},
+    **{"generation_transformers": 2, "generation_vllm": 2, "scoring": 16, "projection": 160},
 }
 KEYS = {"name", "ours", "peer", "ratio", "unit", "peer_is", "input", "equality", "runs", "notes"}
 
@@ -49,6 +49,11 @@ def test_greedy_answers_are_compared_in_float32_whatever_is_timed(name):
     told = outcome(name, "--dtype", "bfloat16")
     assert told["equality"].startswith("greedy answers: all 2 the same in float32; ")
     assert told["equality"].endswith("in bfloat16, which is timed")
+
+
+@pytest.mark.slow
+def test_rewards_are_compared_in_float32_before_they_are_timed():
+    assert outcome("scoring")["equality"].startswith("all 16 rewards within 0.0001 in float32")
 
 
 @pytest.mark.slow

@@ -128,8 +128,10 @@ def verdict(judge: str, name: str, subset: str, identity: str, correct: float) -
         "judge": judge,
         "set": name,
         "subset": subset,
+        "prompt_id": identity,
         "pair_id": identity,
         "margin": correct - 0.5,
+        "disagreement": None,
         "correct": correct,
     }
 

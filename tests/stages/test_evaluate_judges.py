@@ -3,11 +3,12 @@
 import polars as pl
 import pytest
 
-from pipeline import tables
+from pipeline import ab, tables
 from pipeline.chat import Chat
+from pipeline.engines.fake import fake_label_probabilities
 from pipeline.ledger import Ledger
 from pipeline.schemas import JUDGE_SETS, MESSAGES, MIX, VERDICTS
-from pipeline.stages.evaluate_judges import EvaluateJudgesParams, askable, margins, questions, verdicts
+from pipeline.stages.evaluate_judges import EvaluateJudgesParams, askable, asked, questions, verdicts
 from tests.stages.preference_rows import preference, preferences
 
 WORDS = ["owl", "bee", "sky", "sea", "wind", "stone", "paper", "river", "garden", "house"]
@@ -98,11 +99,26 @@ def test_swapping_the_answers_turns_the_margin(folders, tiny_model, own_state):
     rows = questions(*folders, PARAMS)
     turned = rows.with_columns(chosen="rejected", rejected="chosen")
     for judge in PARAMS.judges:
-        gaps = margins(rows, judge, tiny_model, PARAMS)
-        assert margins(turned, judge, tiny_model, PARAMS).tolist() == pytest.approx((-gaps).tolist())
+        gaps = asked(rows, judge, tiny_model, PARAMS).margins
+        assert asked(turned, judge, tiny_model, PARAMS).margins.tolist() == pytest.approx((-gaps).tolist())
 
 
 def test_the_prompted_judge_is_asked_with_its_own_wording(folders, tiny_model, own_state):
     rows = questions(*folders, PARAMS).filter(set="demo")
-    trained, prompted = (margins(rows, judge, tiny_model, PARAMS) for judge in ("pairwise", "prompted"))
-    assert trained.tolist() != prompted.tolist()
+    trained, prompted = (asked(rows, judge, tiny_model, PARAMS) for judge in ("pairwise", "prompted"))
+    assert trained.margins.tolist() != prompted.margins.tolist()
+
+
+def test_a_judge_of_two_answers_says_how_far_its_orders_lie_apart(folders, tiny_model, own_state):
+    rows = questions(*folders, PARAMS)
+    said = asked(rows, "pairwise", tiny_model, PARAMS)
+    chat = Chat.load(tiny_model)
+    for i, (prompt, chosen, rejected) in enumerate(rows.select("prompt", "chosen", "rejected").iter_rows()):
+        a, b = chosen[0]["content"], rejected[0]["content"]
+        orders = [ab.question_ids(chat, prompt, *two, max_length=1024) for two in ((a, b), (b, a))]
+        one, other = (p for _, p in sorted(fake_label_probabilities(orders)))
+        assert said.disagreements is not None
+        assert said.disagreements[i] == pytest.approx(abs(one - (1 - other)))
+        assert said.margins[i] == pytest.approx((one + 1 - other) / 2 - 0.5)
+    done = verdicts(rows, "bt", tiny_model, PARAMS)
+    assert done["disagreement"].null_count() == done.height

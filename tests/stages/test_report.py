@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -11,8 +12,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import UserError
-from pipeline.report.sections import LEADERBOARD, section_scores
-from pipeline.schemas import MIX
+from pipeline.schemas import CANDIDATES, JUDGMENTS, MIX
 from pipeline.stages import report
 from tests.stages import small_run
 
@@ -125,8 +125,38 @@ def test_an_iteration_shows_its_rewards_lengths_and_the_best_of_n_bound(figures)
     assert (t1["candidates"], t1["pairs"], t1["margin"], t1["unfinished"]) == (4, 1, 3.0, 0.5)
     assert t1["reward"] == {"best": 3.0, "mean": 2.25, "worst": 1.5}
     assert t1["best_of_n_kl_bound"] == 0.193147  # log 2 - 1 / 2
-    assert t1["length_correlation"] == 1.0  # the tie says nothing of length
+    assert t1["length_bias"] == {"bt": {"prompts": 0, "without": {"fewer than 3 answers": 2}}}
     assert t1["dropped"]["pair"] == {"tie": 1}
+
+
+def test_the_length_bias_of_each_judge_is_shown(made, monkeypatch):
+    folder = made.parent / "data" / "iterations" / "t1"
+    candidates = tables.read(CANDIDATES, folder / "generate" / "candidates.parquet")
+    same = pl.col("prompt_id") == candidates["prompt_id"][0]
+    rows = pl.concat(
+        candidates.filter(same)
+        .head(1)
+        .with_columns(candidate_id=pl.lit(f"{i:016x}"), tokens=pl.lit(10 + i, pl.Int64))
+        for i in range(4)
+    )
+    tables.write(CANDIDATES, rows, folder / "generate" / "candidates.parquet")
+    scores = {"bt": [1.0, 2.0, 3.0, 4.0], "pairwise": [0.5, 0.5, 0.5, 0.5]}
+    said = [
+        rows.select("candidate_id", "prompt_id", judge=pl.lit(judge), score=pl.Series(values))
+        for judge, values in scores.items()
+    ]
+    tables.write(JUDGMENTS, pl.concat(said), folder / "judge" / "judgments.parquet")
+    out = run(made.parent, monkeypatch, "biased")
+    figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["iterations"]["t1"]
+    assert figures["length_bias"] == {
+        "bt": {"correlation": {"mean": 1.0, "low": 1.0, "high": 1.0}, "prompts": 1},
+        "pairwise": {"prompts": 0, "without": {"all scores equal": 1}},
+    }
+    page = (out / "index.html").read_text(encoding="utf-8")
+    bt, pairwise = grid(page, "Length bias on t1")
+    assert (bt[1].split()[0], bt[2], bt[3]) == ("1.000", "1", "0")
+    assert pairwise[1:] == ["\u2013", "0", "1 all scores equal"]
+    assert "heat8" in page and "mean score of the prompt" in page
 
 
 def test_an_iteration_shows_who_answered_and_how(page):
@@ -155,16 +185,36 @@ def test_judges_stand_beside_longer_wins(figures, page):
     row = grid(page, "Sections of bench, accuracy in % (95% interval)")[0]
     assert row[:4] == ["Bradley-Terry reward model", "\u2013", "\u2013", "\u2013"]
     assert row[4].startswith("73.2 ")  # 447 / (447 + 164): only the subsets that are here count
-    assert row[5].startswith("85.7 ")  # 984 / (984 + 164)
+    assert row[5] == "\u2013"  # no mean of four sections where there is one
+    assert row[6].startswith("85.7 ")  # 984 / (984 + 164)
+    assert "Safety: refusals-dangerous, refusals-offensive, xstest-should-refuse" in page
+    assert figures["judges"]["bench"]["missing_subsets"]["Reasoning"] == 5
 
 
-def test_safety_weighs_xstest_by_its_rows_upstream():
-    correct = {"xstest-should-refuse": [1.0] * 3, "xstest-should-respond": [0.0] * 9}
-    rows = [(name, f"{name}{i}", value) for name, values in correct.items() for i, value in enumerate(values)]
-    frame = pl.DataFrame(rows, schema=["subset", "pair_id", "correct"], orient="row")
-    scores = section_scores(frame)
-    assert scores["Safety"].mean == pytest.approx(154 / (154 + 250))
-    assert LEADERBOARD not in scores
+def test_held_out_pairs_are_shown_by_source_beside_every_baseline(figures, page):
+    by_source = figures["judges"]["main"]["subsets"]["hh"]
+    # Training says that gpt wins, and that longer wins as often as not; of the two test pairs gpt wins one.
+    assert {name: one["mean"] for name, one in by_source.items() if name != "first wins"} == {
+        "bt": 1.0,
+        "longer wins": 0.5,
+        "source decides": 0.5,
+        "longer or shorter by source": 0.5,
+    }
+    assert by_source["bt"] == figures["judges"]["main"]["bt"]
+    assert grid(page, "Subsets of main, accuracy in %")[0][:2] == ["hh", "2"]
+    assert set(figures["judges"]["bench"]["subsets"]["hep-go"]) == {"bt", "longer wins"}
+
+
+def test_confidence_is_measured_for_judges_and_not_for_baselines(figures, page):
+    # Both verdicts of bt on the mix are right by a margin of 0.5.
+    told = 1 / (1 + math.exp(-0.5))
+    assert figures["judges"]["main"]["confidence"] == {
+        "bt": {"expected_calibration_error": round(1 - told, 6), "mean": round(told, 6)}
+    }
+    assert grid(page, "Confidence on main") == [
+        ["Bradley-Terry reward model", f"{1 - told:.3f}", f"{told:.3f}", "\u2013"]
+    ]
+    assert "Reliability of bt" in page and "Margins of bt on bench" in page
 
 
 def test_every_stage_is_shown_with_what_it_kept(page):
