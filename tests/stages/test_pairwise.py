@@ -1,15 +1,23 @@
 """Examples of the pairwise preference model: balanced labels by hash, the right letter, nothing cut."""
 
-import pytest
+import sys
+from pathlib import Path
 
-from pipeline import ab
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import ab, tables
 from pipeline.chat import Chat
 from pipeline.errors import UserError
-from pipeline.params import parse
+from pipeline.params import parse, read_file
+from pipeline.schemas import MIX
+from pipeline.stages import pairwise
 from pipeline.stages.pairwise import PairwiseParams, examples
 from tests.engines.tiny_runs import params as training
 from tests.stages.preference_rows import preference, preferences
 
+ROOT = Path(__file__).parents[2]
 PAIRS = preferences(*(preference(i, f"Question {i}?", f"good {i}", f"bad {i}") for i in range(200)))
 
 
@@ -69,3 +77,20 @@ def test_an_example_must_fit_a_block():
         parse("pairwise", PairwiseParams, section)
     section["max_example"] = 64
     assert parse("pairwise", PairwiseParams, section).max_example == 64
+
+
+def test_the_card_counts_the_pairs_that_fit(own_state, tmp_path, tiny_model, monkeypatch):
+    recipe = read_file(ROOT / "recipes" / "smoke.yaml")
+    recipe["pairwise"] |= {"max_pairs": None, "max_example": 300}
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(recipe, file)
+    long = preference(0, "long?", "and on " * 300, "b")
+    pairs = preferences(*(preference(i, f"Question {i}?", "good", "bad") for i in range(1, 8)), long)
+    mix = pairs.with_columns(cluster_id=pl.col("prompt_id")).select(list(MIX.columns))
+    tables.write(MIX, mix, tmp_path / "mix" / "train.parquet")
+    (tmp_path / "passed.json").touch()
+    outs = ["models/pairwise", "curves/pairwise", "training/pairwise"]
+    monkeypatch.setattr(sys, "argv", ["pairwise", "mix", "passed.json", str(tiny_model), *outs])
+    monkeypatch.setattr(pairwise, "train_sft", lambda base, rows, params, run: run.out.mkdir(parents=True))
+    pairwise.main()
+    assert "| a | 7 |" in (tmp_path / "models" / "pairwise" / "README.md").read_text()

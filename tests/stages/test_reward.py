@@ -64,6 +64,7 @@ def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
     assert rows.columns == ["chosen_ids", "rejected_ids"]
     assert (counts["in"], counts["kept"]) == (10, 9)
     assert counts["dropped"] == {"answer longer than the window": 1}
+    assert "| a | 9 |" in Path("models/reward/README.md").read_text()
 
 
 def test_a_long_prompt_is_cut_from_the_left_and_no_answer_loses_a_token(trained, tiny_model):
