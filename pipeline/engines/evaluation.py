@@ -93,13 +93,13 @@ def evaluated(
 def absolute_scores(
     rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams
 ) -> Sequence[float]:
-    """The reward of each answer; a pairwise judge has none, so there it is the probability to beat pi_0's."""
+    """The reward of each answer; a judge of two gives none, so there it is the probability to beat pi_0's."""
     chat = Chat.load(model)
-    if judge.kind == "bt":
+    if judge.rewards:
         return rewards(model, chat, rows.select("prompt", "response").iter_rows(), judge)
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
-    return preferences(model, chat, games, wording="trained", **settings).tolist()
+    return preferences(model, chat, games, wording=judge.wording, **settings).tolist()
 
 
 def summary(rows: pl.DataFrame) -> dict[str, dict[str, float]]:
