@@ -15,6 +15,9 @@ from pipeline.chat import Messages
 Question = tuple[Messages, str, str]
 """A prompt, and the two answers that are compared."""
 
+MOST_QUESTIONS = 1 << 16
+"""Questions that exist at once as texts or tokens: half a gigabyte where each has a thousand tokens."""
+
 
 @dataclass(frozen=True)
 class Compared:

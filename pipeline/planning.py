@@ -27,8 +27,9 @@ class Planned:
     missing: pl.Series
     """Those of `asked` that the store does not have."""
     exact: bool
-    """False where an ask may contain a text that is still to be sampled: the keys are then stand-ins, as
-    many as there can be. What is sampled never depends on what the same stage has sampled before."""
+    """False where an ask may contain a text that is still to be sampled, or follows from a value that nothing
+    has computed (`at_most`): the keys are then stand-ins, as many as there can be. What is sampled never
+    depends on what the same stage has sampled before."""
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Plan:
     """The fills of a stage, in their order."""
 
     fills: list[Planned] = field(default_factory=list)
+    surely: bool = True
+    """Whether what is asked now surely will be."""
 
     @property
     def complete(self) -> bool:
@@ -44,7 +47,8 @@ class Plan:
 
     def note(self, store: RowStore, cells: Cells, keys: pl.Series, model: Path) -> pl.DataFrame:
         """Enter a fill. Gives the value of each distinct key, or a stand-in; the store stays as it is."""
-        exact, asked = cells.kind == "sample" or self.complete, keys.unique(maintain_order=True)
+        exact = self.surely and (cells.kind == "sample" or self.complete)
+        asked = keys.unique(maintain_order=True)
         found = Unchanged(store).values(cells, asked)
         missing = asked.filter(~asked.is_in(found["key"].implode()))
         self.fills.append(Planned(cells, model, asked, missing, exact))
@@ -85,3 +89,21 @@ def planning() -> Generator[Plan]:
         yield plan
     finally:
         PLAN.reset(token)
+
+
+def is_planning() -> bool:
+    """Whether fills compute nothing and are noted."""
+    return PLAN.get() is not None
+
+
+@contextmanager
+def at_most() -> Generator[None]:
+    """Within it asks of a plan stand for others, which depend on values that nothing has computed yet: they
+    are as many as there can be."""
+    plan = PLAN.get()
+    assert plan is not None, "only a plan may ask stand-ins"
+    before, plan.surely = plan.surely, False
+    try:
+        yield
+    finally:
+        plan.surely = before

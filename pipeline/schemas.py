@@ -174,8 +174,16 @@ CANDIDATES = Table(
 JUDGMENTS = Table(
     name="judgments",
     made_by="judge",
-    columns={"candidate_id": pl.String, "prompt_id": pl.String, "judge": pl.String, "score": pl.Float64},
+    columns={
+        "candidate_id": pl.String,
+        "prompt_id": pl.String,
+        "judge": pl.String,
+        "score": pl.Float64,
+        "disagreement": pl.Float64,  # of both orders of a question, mean over the answer's; null without one
+        "comparisons": pl.Int64,  # questions in which the answer stood beside another
+    },
     key=("candidate_id", "judge"),
+    nullable=frozenset({"disagreement"}),
     rules={"score is a finite number": pl.col("score").is_finite()},
 )
 

@@ -111,11 +111,27 @@ def test_a_raised_gate_trains_nothing_again(project):
     assert sorted(executed(must(project, "dvc", "repro"))) == ["profile@quickstart", "recipe", "report"]
 
 
-def test_another_judge_judges_the_same_candidates(project):
-    change(project, "judge.kind", "pairwise")
-    change(project, "judge.model", "models/pairwise")
+@pytest.mark.parametrize(
+    ("kind", "model", "referee"),
+    [
+        ("pairwise", "models/pairwise", "models/pairwise"),
+        ("prompted", "models/base", "models/base"),
+        ("cascade", "models/reward", "models/pairwise"),
+    ],
+)
+def test_another_judge_judges_the_same_candidates(project, kind, model, referee):
+    for key, value in {"kind": kind, "model": model, "referee": referee, "referee_margin": 2.0}.items():
+        change(project, f"judge.{key}", value)
     ran = executed(must(project, "dvc", "repro", "pair@t1", "evaluate_baselines"))
     assert sorted(ran) == ["evaluate_baselines", "judge@t1", "pair@t1", "recipe"]
     judged = pl.read_parquet(project / "data" / "iterations" / "t1" / "judge" / "judgments.parquet")
-    assert judged["judge"].unique().to_list() == ["pairwise"]
-    assert judged["score"].is_between(0, 1).all()
+    assert judged["judge"].unique().to_list() == [kind]
+    assert judged["comparisons"].max() > 0
+    account = json.loads((project / "data" / "iterations" / "t1" / "judge" / "judge.json").read_text())
+    assert account["questions"] > 0
+    # A judge's model that is also its referee stands twice among the deps, and DVC takes it.
+    clean = json.loads(must(project, "dvc", "status", "--json", "judge@t1", "pair@t1"))
+    assert clean == {}
+    with (project / referee / "config.json").open("a") as file:
+        file.write("\n")
+    assert "judge@t1" in json.loads(must(project, "dvc", "status", "--json", "judge@t1"))

@@ -21,7 +21,7 @@ SMALL = Table(name="small", made_by="somewhere", columns={"key": pl.Int64, "text
 
 
 def judgments(n: int) -> pl.DataFrame:
-    rows = [(f"c{i}", f"p{i // 4}", "bt", i / 7) for i in range(n)]
+    rows = [(f"c{i}", f"p{i // 4}", "bt", i / 7, None, 0) for i in range(n)]
     return pl.DataFrame(rows, schema=JUDGMENTS.schema, orient="row")
 
 

@@ -72,6 +72,7 @@ class Needed:
         judge = self.params("judge", JudgeParams)
         if judge.kind == "bt":
             return self.rewards(rows, judge)
+        assert (judge.kind, judge.ranking) == ("pairwise", "round_robin"), "counted for these judges alone"
         groups = rows.group_by("prompt_id", maintain_order=True).agg(pl.col("prompt").first(), "response")
         pairs = [
             (prompt, first, second)

@@ -5,6 +5,7 @@ stays as it is counts for itself.
 """
 
 from contextlib import suppress
+from math import comb
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from pipeline.commands.graph import Outlook
 from pipeline.engines.evaluation import EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.params import Params, load
+from pipeline.ranking import most_games
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.offline_dpo import OfflineDpoParams
@@ -98,16 +100,22 @@ class Bounds:
         return sum(wanted.count for wanted in self.section("generate", GenerateParams).samples)
 
     def judge(self, key: str, outlook: Outlook) -> Most:
-        """A score per answer; or each answer against every other of its prompt, in both orders."""
+        """A score per answer; or pairs of a prompt's answers in both orders: all, or those of a knock-out.
+
+        A cascade may ask both.
+        """
         params, candidates = self.section("judge", JudgeParams), outlook.words[1]
         if candidates not in outlook.stale + outlook.absent:
             table = table_of(Path(candidates) / "candidates.parquet")
             answers = table.group_by("prompt_id").len().collect()["len"].to_list()
         else:
             answers = [self.answers] * self.asked(key)
+        scores: Most = [("score", params.engine, sum(answers))] if params.rewards else []
         if params.kind == "bt":
-            return [("score", params.engine, sum(answers))]
-        return [("prefer", params.engine, sum(count * (count - 1) for count in answers))]
+            return scores
+        robin = params.ranking == "round_robin" and not params.rewards
+        games = (comb(count, 2) if robin else most_games(count) for count in answers)
+        return [*scores, ("prefer", params.engine, 2 * sum(games))]
 
     def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
         """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
@@ -121,7 +129,7 @@ class Bounds:
         return [
             ("sample", params.engine, policies * asked),
             ("prefer", params.engine, (policies + 1) * asked),
-            judged if judge.kind == "bt" else ("prefer", judge.engine, 3 * asked),
+            judged if judge.rewards else ("prefer", judge.engine, 3 * asked),
             ("log_probs", params.engine, 2 * asked),
         ]
 

@@ -95,7 +95,7 @@ class Forecast:
         """The rows of a judge of answers that are sampled before it: those of old have been judged."""
         candidates, complete = self.sampled[answers]
         with planning() as plan:
-            judge.judged(candidates, Path(outlook.words[2]))
+            judge.judged(candidates, *map(Path, outlook.words[2:]))
         return [replace(rows, exact=rows.exact and complete) for rows in self.counter.exact(plan)]
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pipeline.chat import Chat
 from pipeline.engines.cached import Dtype, ScorerEngine, log_probs, sample
-from pipeline.engines.judging import JudgeParams, preferences, rewards
+from pipeline.engines.judging import JudgeParams, compared, rewards
 from pipeline.params import Params
 from pipeline.sampling_plan import Samples, Temperature, planned, prompt_tokens, requests
 from pipeline.schemas import EVALUATIONS
@@ -74,7 +74,7 @@ def evaluated(
     assert rows["prompt_id"].equals(baseline["prompt_id"]), "the baseline answers other prompts"
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
-    preferred = preferences(
+    preferred = compared(
         preference_model, Chat.load(preference_model), games, wording="trained", **settings
     ).first_better
     own = absolute_scores(rows, baseline, judge_model, judge)
@@ -93,13 +93,13 @@ def evaluated(
 def absolute_scores(
     rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams
 ) -> Sequence[float]:
-    """The reward of each answer; a pairwise judge has none, so there it is the probability to beat pi_0's."""
+    """The reward of each answer; a judge of two gives none, so there it is the probability to beat pi_0's."""
     chat = Chat.load(model)
-    if judge.kind == "bt":
+    if judge.rewards:
         return rewards(model, chat, rows.select("prompt", "response").iter_rows(), judge)
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
-    return preferences(model, chat, games, wording="trained", **settings).first_better.tolist()
+    return compared(model, chat, games, wording=judge.wording, **settings).first_better.tolist()
 
 
 def summary(rows: pl.DataFrame) -> dict[str, dict[str, float]]:

@@ -80,12 +80,13 @@ def label_probabilities(
     layer = rows_of(output_layer(network, model), list(labels))
     for batch, last in last_states(model, network, sequences, batch_tokens):
         logits = layer(last)
-        values = (logits[:, 0] - logits[:, 1]).sigmoid().tolist()
-        for i, value in zip(batch, values, strict=True):
-            if not math.isfinite(value):
+        gaps = logits[:, 0] - logits[:, 1]
+        # An infinite gap would become a probability of 0 or 1, as if the model were sure.
+        for i, gap, value in zip(batch, gaps.tolist(), gaps.sigmoid().tolist(), strict=True):
+            if not math.isfinite(gap):
                 raise UserError(
-                    f"{model}: expected finite logits, found {value} for sequence {i} of {len(sequences)}; "
-                    "the weights are damaged: train the model again"
+                    f"{model}: expected finite logits, found a difference of {gap} for sequence {i} of "
+                    f"{len(sequences)}; the weights are damaged: train the model again"
                 )
             yield i, value
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from pipeline import ab, edge, tables
 from pipeline.chat import Chat
 from pipeline.engines.cached import Dtype, ScorerEngine
-from pipeline.engines.judging import JudgeParams, preferences, rewards
+from pipeline.engines.judging import compared, rewards
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger, write_json
 from pipeline.params import Params, load
@@ -102,21 +102,14 @@ def asked(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJud
         *([side[0]["content"] for side in rows[name]] for name in ("chosen", "rejected")),
     )
     if judge == "bt":
-        settings = JudgeParams(
-            kind="bt",
-            model=str(model),
-            engine=params.engine,
-            dtype=params.dtype,
-            max_length=params.max_length,
-        )
         both = [*zip(prompts, chosen, strict=True), *zip(prompts, rejected, strict=True)]
-        values = np.array(rewards(model, chat, both, settings))
+        values = np.array(rewards(model, chat, both, params))
         return Said(values[: len(prompts)] - values[len(prompts) :], None)
     wording = "trained" if judge == "pairwise" else "prompted"
     games = list(zip(prompts, chosen, rejected, strict=True))
     shared = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
-    compared = preferences(model, chat, games, wording=wording, **shared)
-    return Said(compared.first_better - 0.5, compared.disagreement)
+    found = compared(model, chat, games, wording=wording, **shared)
+    return Said(found.first_better - 0.5, found.disagreement)
 
 
 def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> pl.DataFrame:

@@ -10,7 +10,7 @@ name, found by import at run time.
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -167,12 +167,26 @@ def check_references(
             f"params.yaml: pack.block: expected at most sft.max_length = {longest}, found {block}; "
             "blocks are what sft trains on: lower the one or raise the other"
         )
-    made: dict[str, Literal["bt", "pairwise"]] = {"models/reward": "bt", "models/pairwise": "pairwise"}
-    judge = sections["judge"]
-    if made.get(judge.model) != judge.kind:
+    check_judge(sections["judge"])
+
+
+def check_judge(judge: Any) -> None:
+    """The models of the judge are of the kind that it asks."""
+    two_answers = {"pairwise": "models/pairwise", "prompted": "models/base"}
+    model = {"bt": "models/reward", "cascade": "models/reward", **two_answers}[judge.kind]
+    if judge.model != model:
         raise UserError(
-            f"params.yaml: judge: expected kind bt with models/reward, or pairwise with models/pairwise, "
-            f"found {judge.kind} with {judge.model}"
+            f"params.yaml: judge.model: expected {model}, which judge.kind {judge.kind} asks, found "
+            f"{judge.model!r}"
+        )
+    referees = sorted(imported("pipeline.engines.judging:WORDINGS")) if judge.kind == "cascade" else [model]
+    if judge.referee not in referees:
+        asked = (
+            "a judge of two answers" if judge.kind == "cascade" else "judge.model, for nothing else is asked"
+        )
+        raise UserError(
+            f"params.yaml: judge.referee: expected {' or '.join(referees)} with judge.kind {judge.kind} "
+            f"({asked}), found {judge.referee!r}"
         )
 
 

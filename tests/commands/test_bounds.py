@@ -19,7 +19,7 @@ from tests.stages.answers import slice_of
 
 GENERATE = ("t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base")
 MIX = "data/mixes/offline"
-JUDGE = ("t1", "data/iterations/t1/generate", "models/reward")
+JUDGE = ("t1", "data/iterations/t1/generate", "models/reward", "models/pairwise")
 VALIDATION, BASELINES = "data/prompts/validation.parquet", "data/baselines"
 JUDGES = ("models/reward", "models/pairwise")
 STAGES = {
@@ -74,22 +74,36 @@ def test_a_reward_judges_each_answer_a_preference_model_each_ordered_pair(projec
     judge = stage("judge@t1", JUDGE, JUDGE[1])
     assert most(prompts_stale(), judge) == [("score", 30)]
     change(project, "judge.kind", "pairwise")
+    change(project, "judge.ranking", "round_robin")
     assert most(prompts_stale(), judge) == [("prefer", 10 * 3 * 2)]
+
+
+def test_a_knock_out_asks_three_halves_of_the_answers_and_a_cascade_scores_them_before(project):
+    change(project, "generate.samples.0.count", 8)
+    judge = stage("judge@t1", JUDGE, JUDGE[1])
+    for kind in ("pairwise", "prompted"):
+        change(project, "judge.kind", kind)
+        assert most(prompts_stale(), judge) == [("prefer", 10 * 2 * 10)]
+    change(project, "judge.kind", "cascade")
+    assert most(prompts_stale(), judge) == [("score", 80), ("prefer", 10 * 2 * 10)]
 
 
 def test_answers_that_stay_are_counted_prompt_by_prompt(project):
     change(project, "judge.kind", "pairwise")
+    change(project, "judge.ranking", "round_robin")
     folder = project / JUDGE[1]
     folder.mkdir(parents=True)
     pl.DataFrame({"prompt_id": list("aaabbc")}).write_parquet(folder / "candidates.parquet")
     assert most(stage("judge@t1", JUDGE, JUDGE[2])) == [("prefer", 3 * 2 + 2 * 1)]
 
 
-@pytest.mark.parametrize("judge", ["bt", "pairwise"])
+@pytest.mark.parametrize("judge", ["bt", "pairwise", "prompted", "cascade"])
 def test_a_bound_is_what_a_stage_asks_of_an_empty_store_when_no_two_texts_are_alike(
     project, own_state, tiny_model, judge
 ):
     change(project, "judge.kind", judge)
+    change(project, "judge.referee", "models/pairwise")
+    change(project, "judge.referee_margin", 1000.0)
     change(project, "prompts.validation", 10)
     prompts = slice_of(*(f"What is number {i}?" for i in range(10)))
     for path in (GENERATE[1], VALIDATION):

@@ -74,6 +74,8 @@ def test_more_prompts_cost_these_prompts(project):
 def test_another_judge_asks_every_pair_of_answers_in_both_orders_and_nothing_twice(project):
     change(project, "judge.kind", "pairwise")
     change(project, "judge.model", "models/pairwise")
+    change(project, "judge.referee", "models/pairwise")
+    change(project, "judge.ranking", "round_robin")
     said = plan(project)
     names = ("judge@t1", "judge@t2", "evaluate_baselines")
     exact = to_compute(said, *names)
@@ -81,6 +83,25 @@ def test_another_judge_asks_every_pair_of_answers_in_both_orders_and_nothing_twi
     assert computed(project, "dvc", "repro", *names) == exact
     # The preference of an answer over pi_0's was known before, and the judge now asks just that.
     assert to_compute(said, "evaluate_baselines") == {}
+
+
+def test_a_cascade_knows_its_rewards_and_bounds_what_it_asks_its_referee(project):
+    change(project, "judge.kind", "cascade")
+    change(project, "judge.referee", "models/pairwise")
+    change(project, "judge.referee_margin", 1000.0)
+    names = ("judge@t1", "judge@t2")
+    said = plan(project)
+    rows = [entry for name in names for entry in said["stages"][name]["rows"]]
+    assert not any(entry["compute"] for entry in rows if entry["kind"] == "score"), "they are stored"
+    first, later = ([entry for entry in rows if entry["exact"] is exact] for exact in (True, False))
+    known, most = (sum(entry["compute"] for entry in part) for part in (first, rows))
+    assert later
+    done = computed(project, "dvc", "repro", *names)
+    assert set(done) == {"prefer"}
+    assert known < done["prefer"] <= most
+    change(project, "judge.ranking", "round_robin")  # which a cascade has no use for
+    assert to_compute(plan(project), *names) == {}
+    assert all(plan(project)["stages"][name]["same_bytes"] for name in names)
 
 
 def test_an_edit_of_code_that_changes_no_row_goes_no_further(project):

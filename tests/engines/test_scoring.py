@@ -141,6 +141,21 @@ def test_huge_logits_give_probabilities_and_not_nan(causal, sequences, tmp_path)
     assert all(0 <= p <= 1 for p in found)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_no_probability(causal, tmp_path, value):
+    network = AutoModelForCausalLM.from_pretrained(causal, dtype=torch.float32)
+    shutil.copytree(causal, tmp_path, dirs_exist_ok=True)
+    with torch.no_grad():
+        network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.clone())
+        network.lm_head.weight[LABELS[0]] = value
+        network.config.tie_word_embeddings = False
+        # One input of the layer decides: the others must not turn an infinity into a number that is none.
+        network.lm_head.weight[LABELS[0], 1:] = 0
+    network.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="expected finite logits, found a difference of"):
+        list(label_probabilities(tmp_path, [[1, 2]], LABELS, **EXECUTION))
+
+
 def test_log_probabilities_are_those_of_the_response_alone(causal, sequences):
     network = AutoModelForCausalLM.from_pretrained(causal, dtype=torch.float32)
     rows = [(s[: 1 + len(s) // 3], s[1 + len(s) // 3 :]) for s in sequences]

@@ -184,7 +184,7 @@ def write_iteration(folder: Path) -> None:
             end = {"finish_reason": "stop" if sample == 0 else "length"}
             who = {"prompt": user(words), "policy": "base" if sample else "policies/t0"}
             candidates.append(key | who | body | end)
-            judgments.append(key | {"judge": "bt", "score": score})
+            judgments.append(key | {"judge": "bt", "score": score, "disagreement": None, "comparisons": 0})
     tables.write(CANDIDATES, frame(CANDIDATES, candidates), folder / "generate" / "candidates.parquet")
     tables.write(JUDGMENTS, frame(JUDGMENTS, judgments), folder / "judge" / "judgments.parquet")
     shared = pair(0, "p1", EVIL, "bad", chosen_score=4.0, rejected_score=1.0)

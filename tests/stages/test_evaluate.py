@@ -7,10 +7,10 @@ import pytest
 from pipeline.chat import Chat
 from pipeline.engines.cached import log_probs
 from pipeline.engines.evaluation import EvaluateParams, answers, evaluated, summary
-from pipeline.engines.judging import JudgeParams
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.schemas import EVALUATIONS
 from pipeline.tables import check
+from tests.judge_recipes import judge_params
 from tests.stages.answers import slice_of
 
 PROMPTS = slice_of(*(f"Question {i}?" for i in range(12)))
@@ -33,7 +33,7 @@ def evaluation(policies, name: str, kind: str = "bt", prompts=PROMPTS) -> pl.Dat
         model=policies[name],
         pi0=policies["t0"],
         judge_model=policies["t0"],
-        judge=JudgeParams(kind=kind, model="x", engine="fake", dtype="float32", max_length=1024),
+        judge=judge_params(kind),
         preference_model=policies["t0"],
         params=PARAMS,
     )
@@ -41,7 +41,7 @@ def evaluation(policies, name: str, kind: str = "bt", prompts=PROMPTS) -> pl.Dat
     return rows
 
 
-@pytest.mark.parametrize("kind", ["bt", "pairwise"])
+@pytest.mark.parametrize("kind", ["bt", "pairwise", "prompted", "cascade"])
 def test_pi0_against_itself_is_a_draw_without_divergence(policies, own_state, kind):
     rows = evaluation(policies, "t0", kind)
     assert set(rows["win"]) == {0.5}

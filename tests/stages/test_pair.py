@@ -30,7 +30,7 @@ def pool(*rows: tuple[str, str, float]) -> tuple[pl.DataFrame, pl.DataFrame]:
         for i, (prompt, text, _) in enumerate(rows)
     ]
     scores = [
-        {"candidate_id": f"{prompt}{i}", "prompt_id": prompt, "judge": "bt", "score": score}
+        {"candidate_id": f"{prompt}{i}", "prompt_id": prompt, "judge": "bt", "score": score, "comparisons": 0}
         for i, (prompt, _, score) in enumerate(rows)
     ]
     return pl.DataFrame(candidates, schema=CANDIDATES.schema), pl.DataFrame(scores, schema=JUDGMENTS.schema)

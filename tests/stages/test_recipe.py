@@ -113,8 +113,22 @@ def told(recipe: dict[str, Any]) -> str:
         ("profile.gates.nectar", 0.7, "one for the unknown ['nectar']"),
         ("profile.gates.offline", 0.5, "profile.gates.offline: input should be greater than 0.5, found 0.5"),
         ("profile.tokenizer", "models/reward", "profile.tokenizer: expected models/base or a folder outside"),
-        ("judge.kind", "pairwise", "expected kind bt with models/reward, or pairwise with models/pairwise"),
-        ("judge.model", "models/best", "found bt with models/best"),
+        (
+            "judge.kind",
+            "pairwise",
+            "judge.model: expected models/pairwise, which judge.kind pairwise asks, found 'models/reward'",
+        ),
+        ("judge.kind", "prompted", "judge.model: expected models/base, which judge.kind prompted asks"),
+        ("judge.model", "models/best", "judge.model: expected models/reward, which judge.kind bt asks"),
+        ("judge.referee", "models/pairwise", "judge.referee: expected models/reward with judge.kind bt"),
+        (
+            "judge.kind",
+            "cascade",
+            "judge.referee: expected models/base or models/pairwise with judge.kind cascade (a judge of two "
+            "answers), found 'models/reward'",
+        ),
+        ("judge.referee_margin", -0.1, "judge.referee_margin: input should be greater than or equal to 0"),
+        ("judge.ranking", "swiss", "judge.ranking: input should be 'knockout' or 'round_robin'"),
         ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),
         ("pairwise.max_example", 1000, "pairwise: max_example: expected at most training.max_length = 640"),
         ("train.objective.label_smoothing", 0.5, "train.objective.label_smoothing"),
@@ -125,6 +139,22 @@ def test_a_mistake_is_told_by_its_key(dotted, value, said):
     assert said in message
     assert message.startswith("params.yaml: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "referee"),
+    [
+        ("bt", "models/reward", "models/reward"),
+        ("pairwise", "models/pairwise", "models/pairwise"),
+        ("prompted", "models/base", "models/base"),
+        ("cascade", "models/reward", "models/pairwise"),
+        ("cascade", "models/reward", "models/base"),
+    ],
+)
+def test_every_judge_can_be_that_of_the_loop(kind, model, referee):
+    recipe = changed("judge.kind", kind)
+    recipe["judge"] |= {"model": model, "referee": referee}
+    check(recipe)
 
 
 def test_a_kept_checkpoint_of_an_earlier_iteration_may_answer():
