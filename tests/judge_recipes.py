@@ -14,5 +14,6 @@ def judge_params(kind: str, **changes: object) -> JudgeParams:
         engine="fake",
         dtype="float32",
         max_length=1024,
+        prompted=None,
     )
     return base.model_copy(update=changes)

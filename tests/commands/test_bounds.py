@@ -85,6 +85,7 @@ def test_a_knock_out_asks_three_halves_of_the_answers_and_a_cascade_scores_them_
         change(project, "judge.kind", kind)
         assert most(prompts_stale(), judge) == [("prefer", 10 * 2 * 10)]
     change(project, "judge.kind", "cascade")
+    change(project, "judge.referee", "models/pairwise")
     assert most(prompts_stale(), judge) == [("score", 80), ("prefer", 10 * 2 * 10)]
 
 

@@ -245,8 +245,10 @@ def test_the_stage_writes_judgments_and_account(tiny_model, own_state, tmp_path)
         "answers": 6,
         "compared": 0,
         "questions": 0,
+        "unjudged": 0,
         "disagreement": None,
         "contradictory": None,
+        "prompted": None,
     }
 
 
@@ -280,7 +282,7 @@ def test_an_empty_answer_is_an_answer(tiny_model, own_state, kind):
 def test_answers_that_leave_no_room_for_a_question_are_named(tiny_model, own_state):
     rows = candidates_of(("why?", "because " * 2000), ("why?", "so"))
     with pytest.raises(
-        UserError, match=r"two answers that fit an A/B question of 1024 tokens, found answers"
+        UserError, match=r"found none for 1: answers longer than the window \(\d+ and \d+ tokens, window 1024"
     ):
         judgments(rows, tiny_model, "pairwise")
     assert asked() == 0
