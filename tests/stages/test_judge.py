@@ -289,6 +289,19 @@ def test_answers_that_leave_no_room_for_a_question_are_named(tiny_model, own_sta
     assert judgments(rows, tiny_model, "bt").height == 2, "a reward reads the end of an answer"
 
 
+def test_one_prompt_whose_answers_leave_no_room_is_void_and_the_others_are_judged(tiny_model, own_state):
+    rows = pl.concat([ROWS, candidates_of(("why?", "because " * 2000), ("why?", "so"), ("why?", "oh"))])
+    for ranking in ("knockout", "round_robin"):
+        params = judge_params("pairwise", ranking=ranking)
+        found = judging.judged(rows, tiny_model, tiny_model, params)
+        assert found.judgments["candidate_id"].to_list() == ROWS["candidate_id"].to_list()
+        assert found.judgments.equals(judging.judged(ROWS, tiny_model, tiny_model, params).judgments)
+        assert set(found.without["reason"]) == {"answers longer than the window"}
+        assert found.without["candidate_id"].to_list() == rows["candidate_id"].to_list()[6:]
+        assert all(detail.endswith(" tokens, window 1024") for detail in found.without["detail"])
+    assert found.account["unjudged"] == 2, "those of the long answer, in a round robin"
+
+
 @pytest.mark.parametrize("kind", ["bt", "cascade"])
 def test_a_language_model_gives_no_rewards(tiny_model, own_state, kind):
     with pytest.raises(UserError, match=r"expected a \.\.\.ForSequenceClassification checkpoint"):
