@@ -1,7 +1,8 @@
 """The account of a prompted judge: what was asked, what stayed without a judgment, and what it took."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import polars as pl
 from pydantic import Field
@@ -22,18 +23,6 @@ class Prices(Params):
     currency: str
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
-
-
-@dataclass(frozen=True)
-class Unjudged:
-    """A question without a judgment."""
-
-    index: int
-    """Its place among the questions."""
-    reason: str
-    """For the ledger."""
-    text: str
-    """What was answered, shortened."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +54,11 @@ class Account:
         """In the currency of the prices."""
         paid = self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion
         return paid / MILLION
+
+    def told(self, prices: Prices | None) -> dict[str, Any]:
+        """For an account that is written: every count, and `cost`, which is null where no price is known."""
+        cost = prices and {"currency": prices.currency, "amount": self.cost(prices)}
+        return asdict(self) | {"cost": cost}
 
     @classmethod
     def of_answers(cls, asked: Sequence[Messages], answers: pl.DataFrame) -> "Account":

@@ -41,15 +41,31 @@ def contests(candidates: pl.DataFrame, rewards: Sequence[float] | None = None) -
 
 
 def table(candidates: pl.DataFrame, judge: str, outcomes: Mapping[str, Outcome]) -> pl.DataFrame:
-    """A judgment per candidate (schemas.JUDGMENTS): what came of its text."""
+    """A judgment per candidate (schemas.JUDGMENTS): what came of its text, where anything came of it."""
     told = pl.DataFrame(
         [(identity, o.score, o.disagreement, o.comparisons) for identity, o in outcomes.items()],
         schema=TOLD,
         orient="row",
     )
     rows = named(candidates).select("candidate_id", "prompt_id", "identity")
-    judged = rows.join(told, on="identity", how="left", maintain_order="left", validate="m:1")
+    judged = rows.join(told, on="identity", how="inner", maintain_order="left", validate="m:1")
     return judged.with_columns(judge=pl.lit(judge)).select(list(JUDGMENTS.columns))
+
+
+def without(candidates: pl.DataFrame, asked: Iterable[Contest]) -> pl.DataFrame:
+    """The candidates of void contests, by the ledger's columns: all columns, reason, detail.
+
+    The reason is that of the first question without a judgment, the detail what was answered to it.
+    """
+    rows = [
+        (answer.identity, one.unjudged[0].reason, one.unjudged[0].text or None)
+        for one in asked
+        if one.unjudged
+        for answer in one.answers
+    ]
+    void = pl.DataFrame(rows, schema=dict.fromkeys(("identity", "reason", "detail"), pl.String), orient="row")
+    found = named(candidates).join(void, on="identity", how="inner", maintain_order="left", validate="m:1")
+    return found.drop("identity")
 
 
 def rewarded(candidates: pl.DataFrame, judge: str, rewards: Sequence[float]) -> pl.DataFrame:
@@ -64,13 +80,19 @@ def rewarded(candidates: pl.DataFrame, judge: str, rewards: Sequence[float]) -> 
     )
 
 
-def account(judge: str, judgments: pl.DataFrame, asked: Iterable[Contest] = ()) -> dict[str, Any]:
+def account(
+    judge: str,
+    judgments: pl.DataFrame,
+    asked: Sequence[Contest] = (),
+    prompted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What a judge was asked.
 
-    prompts, answers; compared: prompts of which at least two answers were compared; questions: pairs of
-    answers, each in both orders; disagreement: between the orders, the mean over questions; contradictory:
-    the share of questions in which one order says the first answer and the other the second. The last two are
-    None without questions.
+    prompts, answers: those with a judgment; compared: prompts of which at least two answers were compared;
+    questions: pairs of answers with a judgment, each in both orders; unjudged: those without; disagreement:
+    between the orders, the mean over questions; contradictory: the share of questions in which one order says
+    the first answer and the other the second. The last two are None without questions. `prompted` is the
+    account of a judge that answers in words (judge_account.Account.told), None of any other.
     """
     said = [list(one.said.values()) for one in asked]
     values = [value for own in said for value in own]
@@ -80,8 +102,10 @@ def account(judge: str, judgments: pl.DataFrame, asked: Iterable[Contest] = ()) 
         "answers": judgments.height,
         "compared": sum(bool(own) for own in said),
         "questions": len(values),
+        "unjudged": sum(len(one.unjudged) for one in asked),
         "disagreement": mean([gap for _, gap in values]),
         "contradictory": mean([float(abs(better - 0.5) < gap / 2) for better, gap in values]),
+        "prompted": prompted,
     }
 
 

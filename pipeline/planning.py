@@ -6,7 +6,7 @@ and answers with stand-ins for what is missing, so that a stage goes on to its l
 
 import math
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +28,8 @@ class Planned:
     """Those of `asked` that the store does not have."""
     exact: bool
     """False where an ask may contain a text that is still to be sampled, or follows from a value that nothing
-    has computed (`at_most`): the keys are then stand-ins, as many as there can be. What is sampled never
-    depends on what the same stage has sampled before."""
+    has computed (`at_most`): the keys are then stand-ins, as many as there can be. What a policy samples
+    never depends on what the same stage has sampled before; what a judge does (`after_texts`) may."""
 
 
 @dataclass
@@ -107,3 +107,12 @@ def at_most() -> Generator[None]:
         yield
     finally:
         plan.surely = before
+
+
+@contextmanager
+def after_texts() -> Generator[None]:
+    """Within it samples are asked about texts, unlike those of a policy: where some of these are still to be
+    sampled in a plan, they are `at_most`. Outside of a plan it does nothing."""
+    plan = PLAN.get()
+    with nullcontext() if plan is None or plan.complete else at_most():
+        yield

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from pipeline.chat import Messages
-from pipeline.comparing import MOST_QUESTIONS, Compare, Question
+from pipeline.comparing import MOST_QUESTIONS, Compare, Question, Unjudged
 from pipeline.ids import seed_for
 
 INSIDE = 1e-3
@@ -51,6 +51,8 @@ class Contest:
     answers: Sequence[Answer]
     said: dict[Game, tuple[float, float]] = field(default_factory=dict)
     """By game: P(the first is better), and how far its two orders lie apart."""
+    unjudged: list[Unjudged] = field(default_factory=list)
+    """Questions without a judgment. One is enough: the contest is void, for any rank would be a guess."""
     undecided: int = 0
     """At most so many more games follow from values that are not known: only where a plan is made."""
 
@@ -111,7 +113,7 @@ class Knockout:
     """The most games it can take."""
     round: int = 0
     stopped: bool = False
-    """Whether what comes next follows from values that are not known."""
+    """Whether the contest is void, or what comes next follows from values that are not known."""
 
     def __post_init__(self) -> None:
         self.most = most_games(len({*self.best, *self.worst}))
@@ -142,7 +144,10 @@ class Knockout:
         return sorted(places, key=lambda place: self.contest.drawn(place, "draw", self.round))
 
     def settle(self, games: Sequence[Game]) -> None:
-        """Enter what the judge has said of a round."""
+        """Enter what the judge has said of a round; a void contest ends here."""
+        if self.contest.unjudged:
+            self.stopped = True
+            return
         winners = [place for game in games if (place := self.contest.winner(game)) is not None]
         if len(winners) < len(games):
             self.stop()
@@ -211,9 +216,13 @@ def ask(drawn: Sequence[tuple[Contest, Sequence[Game]]], compare: Compare) -> No
     """Ask the judge about the games of all contests in one call, and note what it says."""
     due = [(one, game) for one, games in drawn for game in games]
     said = compare([one.question(game) for one, game in due])
+    lost = {unjudged.index: unjudged for unjudged in said.unjudged}
     values = zip(said.first_better.tolist(), said.disagreement.tolist(), strict=True)
-    for (one, game), value in zip(due, values, strict=True):
-        one.said[game] = value
+    for place, ((one, game), value) in enumerate(zip(due, values, strict=True)):
+        if place in lost:
+            one.unjudged.append(lost[place])
+        else:
+            one.said[game] = value
 
 
 def round_robin_scores(contest: Contest) -> list[float]:

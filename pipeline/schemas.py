@@ -219,14 +219,15 @@ EVALUATIONS = Table(
         "response": pl.String,
         "tokens": pl.Int64,
         "finish_reason": pl.String,
+        # Null where the judge gave no judgment: of this answer or, for `win`, of pi_0's.
         "reward": pl.Float64,
         "win": pl.Float64,
-        "preference": pl.Float64,
+        "preference": pl.Float64,  # null where both answers leave no room for a question
         "kl": pl.Float64,
     },
     key=("policy", "prompt_id"),
-    nullable=frozenset({"preference"}),
-    rules={"the reward is finite": pl.col("reward").is_finite()},
+    nullable=frozenset({"reward", "win", "preference"}),
+    rules={"the reward is finite": pl.col("reward").is_finite().fill_null(value=True)},
 )
 
 #: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie. `margin` is the reward of the

@@ -1,5 +1,7 @@
 """A judge of two answers ranks n: best and worst by a knock-out, or all by a round robin."""
 
+import math
+from dataclasses import replace
 from itertools import combinations
 from math import fsum
 
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import ranking
+from pipeline.comparing import Unjudged
 from pipeline.ranking import (
     Contest,
     Knockout,
@@ -161,3 +164,28 @@ def test_what_follows_from_an_unknown_answer_is_bounded(n, unknown):
     assert game.stopped == any(frozenset(two) in hidden for _, *two in partly.questions)
     if not game.stopped:
         assert judge.questions == partly.questions
+
+
+@pytest.mark.parametrize("round_of_all", [True, False])
+def test_a_question_without_a_judgment_voids_its_contest_alone(round_of_all):
+    judge = by_strength({name: i for i, name in enumerate(LETTERS)})
+
+    def silent(questions):
+        """Says nothing of the first question about the prompt p."""
+        said = judge(questions)
+        place = next((i for i, (prompt, *_) in enumerate(questions) if prompt[0]["content"] == "p"), None)
+        if place is None:
+            return said
+        said.first_better[place] = float("nan")
+        return replace(said, unjudged=(Unjudged(place, "no closing line", "?"),))
+
+    void, sound = (contest(*LETTERS[:8], name=name) for name in "pq")
+    if round_of_all:
+        round_robin([void, sound], silent)
+    else:
+        knockout([Knockout.of_all(void), Knockout.of_all(sound)], silent)
+        asked = [prompt[0]["content"] for prompt, *_ in judge.questions]
+        assert (asked.count("p"), asked.count("q")) == (4, 10), "a void contest is not played on"
+    assert [one.reason for one in void.unjudged] == ["no closing line"]
+    assert (sound.unjudged, void.undecided, sound.undecided) == ([], 0, 0)
+    assert not any(math.isnan(better) for one in (void, sound) for better, _ in one.said.values())

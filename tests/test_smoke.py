@@ -59,7 +59,9 @@ def test_every_ledger_adds_up(smoke):
         "sft_mix",
         "pack",
         "reward",
+        "evaluate_judges",
         "generate",
+        "judge",
         "pair",
         "train",
     }

@@ -28,10 +28,10 @@ class Asks(NamedTuple):
 #: The stages that ask the row store.
 ASKING: Mapping[str, Asks] = {
     "generate": Asks("made", ("sample",)),
-    "judge": Asks("made", ("score", "prefer")),
-    "evaluate": Asks("made", ("sample", "score", "prefer", "log_probs")),
-    "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "log_probs")),
-    "evaluate_judges": Asks("made", ("score", "prefer")),
+    "judge": Asks("made", ("score", "prefer", "reply", "sample")),
+    "evaluate": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
+    "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
+    "evaluate_judges": Asks("made", ("score", "prefer", "reply", "sample")),
     "train": Asks("referenced", ("log_probs",)),
     "offline_dpo": Asks("referenced", ("log_probs",)),
 }

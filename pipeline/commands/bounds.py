@@ -115,7 +115,7 @@ class Bounds:
             return scores
         robin = params.ranking == "round_robin" and not params.rewards
         games = (comb(count, 2) if robin else most_games(count) for count in answers)
-        return [*scores, ("prefer", params.engine, 2 * sum(games))]
+        return [*scores, (*params.cells, 2 * sum(games))]
 
     def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
         """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
@@ -129,7 +129,7 @@ class Bounds:
         return [
             ("sample", params.engine, policies * asked),
             ("prefer", params.engine, (policies + 1) * asked),
-            judged if judge.rewards else ("prefer", judge.engine, 3 * asked),
+            judged if judge.rewards else (*judge.cells, 3 * asked),
             ("log_probs", params.engine, 2 * asked),
         ]
 
@@ -137,7 +137,7 @@ class Bounds:
         """Both answers of each pair, or the pair in both orders, for each judge."""
         params = self.section("evaluate_judges", EvaluateJudgesParams)
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
-        return [("score" if judge == "bt" else "prefer", params.engine, 2 * pairs) for judge in params.judges]
+        return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
 
     def offline(self, outlook: Outlook) -> Most:
         """The pairs up to the cap, or all of a mix that stays."""

@@ -4,7 +4,6 @@ One answer per prompt, sampled at the recipe's temperature with the prompt's own
 policies answer under the same conditions and differences are paired by prompt.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from pydantic import Field
 
 from pipeline.chat import Chat
 from pipeline.engines.cached import Dtype, ScorerEngine, log_probs, sample
-from pipeline.engines.judging import JudgeParams, compared, rewards
+from pipeline.engines.judging import JudgeParams, compared, comparer, rewards
+from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.sampling_plan import Samples, Temperature, planned, prompt_tokens, requests
 from pipeline.schemas import EVALUATIONS
@@ -70,45 +70,65 @@ def evaluated(
     preference_model: Path,
     params: EvaluateParams,
 ) -> pl.DataFrame:
-    """The evaluations of `rows` (schemas.EVALUATIONS) against `baseline`, pi_0's answers to these prompts."""
+    """The evaluations of `rows` (schemas.EVALUATIONS) against `baseline`, pi_0's answers to these prompts.
+
+    An answer without a judgment stays, with null as its reward: length and KL are measured all the same.
+    Who compares policies by reward does so on the prompts on which each of them has one. UserError where no
+    answer has a reward.
+    """
     assert rows["prompt_id"].equals(baseline["prompt_id"]), "the baseline answers other prompts"
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
     settings = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
     preferred = compared(
         preference_model, Chat.load(preference_model), games, wording="trained", **settings
-    ).first_better
+    ).judgments
     own = absolute_scores(rows, baseline, judge_model, judge)
     other = absolute_scores(baseline, baseline, judge_model, judge)
+    if rows.height and own.count(None) == rows.height:
+        raise UserError(
+            f"the judge {judge.kind}: expected a judgment of at least one validation answer, found none of "
+            f"{rows.height}; raise max_length of judge, or of judge.prompted, in params.yaml"
+        )
     kl = [0.0] * rows.height if model == pi0 else kl_terms(rows, model, pi0, params)
     return rows.with_columns(
         reward=pl.Series(own, dtype=pl.Float64),
         win=pl.Series(
-            [0.5 + 0.5 * float(np.sign(a - b)) for a, b in zip(own, other, strict=True)], dtype=pl.Float64
+            [
+                None if a is None or b is None else 0.5 + 0.5 * float(np.sign(a - b))
+                for a, b in zip(own, other, strict=True)
+            ],
+            dtype=pl.Float64,
         ),
-        preference=pl.Series(preferred.tolist(), dtype=pl.Float64),
+        preference=pl.Series(preferred, dtype=pl.Float64),
         kl=pl.Series(kl, dtype=pl.Float64),
     ).select(list(EVALUATIONS.columns))
 
 
 def absolute_scores(
     rows: pl.DataFrame, baseline: pl.DataFrame, model: Path, judge: JudgeParams
-) -> Sequence[float]:
-    """The reward of each answer; a judge of two gives none, so there it is the probability to beat pi_0's."""
-    chat = Chat.load(model)
+) -> list[float | None]:
+    """The reward of each answer; a judge of two gives none, so there it is the probability to beat pi_0's,
+    and None where it gave no judgment."""
     if judge.rewards:
-        return rewards(model, chat, rows.select("prompt", "response").iter_rows(), judge)
+        asked = rows.select("prompt", "response").iter_rows()
+        return [*rewards(model, Chat.load(model), asked, judge)]
     games = list(zip(rows["prompt"], rows["response"], baseline["response"], strict=True))
-    settings = {"max_length": judge.max_length, "engine": judge.engine, "dtype": judge.dtype}
-    return compared(model, chat, games, wording=judge.wording, **settings).first_better.tolist()
+    return comparer(model, judge)(games).judgments
 
 
 def summary(rows: pl.DataFrame) -> dict[str, dict[str, float]]:
-    """Per policy: mean reward, win rate, preference, tokens, KL, and the share cut at the limit."""
+    """Per policy: mean reward, win rate, preference, tokens, KL, and the share cut at the limit.
+
+    Each mean is over the answers that have the value; `unjudged` and `uncompared` count those that have no
+    reward and no preference.
+    """
     means = rows.sort("policy", "prompt_id").group_by("policy", maintain_order=True)
     table = means.agg(
         pl.col("reward", "win", "preference", "kl").mean(),
         pl.col("tokens").mean(),
         unfinished=(pl.col("finish_reason") == "length").mean(),
         prompts=pl.len(),
+        unjudged=pl.col("reward").null_count(),
+        uncompared=pl.col("preference").null_count(),
     )
     return {row.pop("policy"): row for row in table.iter_rows(named=True)}

@@ -16,26 +16,25 @@ import numpy as np
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.cells import Kind
 from pipeline.chat import Chat, Messages
-from pipeline.comparing import Compared, Question
+from pipeline.comparing import TOO_LONG, Compared, Question, Unjudged
 from pipeline.engines.cached import Dtype, sample
 from pipeline.engines.chat_endpoint import REFUSALS, ReplyWork
 from pipeline.engines.launchers import launcher
 from pipeline.errors import UserError
 from pipeline.filling import fill
-from pipeline.judge_account import Account, Prices, Unjudged, shortened
+from pipeline.judge_account import Account, Prices, shortened
 from pipeline.judge_templates import Template, load_template
 from pipeline.models import SampleRequest
 from pipeline.params import Params
-from pipeline.planning import is_stand_in
+from pipeline.planning import after_texts, is_stand_in
 from pipeline.sampling_plan import prompt_tokens
 
 PromptedEngine = Literal["chat", "openai", "transformers", "vllm", "fake"]
 
 OWN_FIELDS = ("model", "messages", "n", "stream")
 """Fields of a request that are not the recipe's."""
-
-TOO_LONG = "answers longer than the window"
 
 
 class PromptedParams(Params):
@@ -55,6 +54,11 @@ class PromptedParams(Params):
     prices: Prices | None
     max_unparsable: float = Field(ge=0, le=1)
     """Share of the asked questions that may stay without a judgment."""
+
+    @property
+    def cells(self) -> Kind:
+        """The kind of cells that it asks."""
+        return "reply" if self.engine in ("chat", "fake") else "sample"
 
     @field_validator("request")
     @classmethod
@@ -128,7 +132,7 @@ class PromptedComparer:
         self.account += account
         judge.check(self.unjudged, self.account)
         as_asked, reversed_order = values.reshape(-1, 2).T
-        return Compared.of_orders(as_asked, 1 - reversed_order)
+        return Compared.of_orders(as_asked, 1 - reversed_order, unjudged)
 
 
 def prompted_scores(
@@ -177,7 +181,8 @@ class Judge:
             assert params.engine not in ("chat", "fake")
             how = {"engine": params.engine, "dtype": params.dtype, "max_new_tokens": params.max_new_tokens}
             read = pl.Series("prompt_tokens", [len(ids) for ids in prompts], pl.Int64)
-            return sample(self.model, greedy, **how).with_columns(read, retries=pl.lit(0))
+            with after_texts():
+                return sample(self.model, greedy, **how).with_columns(read, retries=pl.lit(0))
         sent = {"temperature": 0, "max_tokens": params.max_new_tokens, **params.request}
         request = json.dumps({name: x for name, x in sent.items() if x is not None}, sort_keys=True)
         engine = "fake" if params.engine == "fake" else "chat"

@@ -78,6 +78,7 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "evaluate_judges", folders.judge_evaluation
     for t in recipe.iterations:
         yield f"generate@{t}", folders.iterations / t / "generate"
+        yield f"judge@{t}", folders.iterations / t / "judge"
         yield f"pair@{t}", folders.iterations / t / "pair"
         yield f"train@{t}", folders.training / t
 

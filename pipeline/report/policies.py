@@ -46,7 +46,8 @@ def policy_facts(rows: pl.DataFrame, name: str) -> PolicyFacts:
         return bootstrap_mean(own[column].drop_nulls().to_numpy(), seed_for("policy", name, column))
 
     def gain(column: str) -> Interval:
-        before, after = both[f"{column}_0"].to_numpy(), both[column].to_numpy()
+        known = both.drop_nulls([column, f"{column}_0"])
+        before, after = known[f"{column}_0"].to_numpy(), known[column].to_numpy()
         return paired_difference(after, before, seed_for("gain", name, column))
 
     return PolicyFacts(

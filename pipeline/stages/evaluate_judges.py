@@ -1,25 +1,31 @@
 """Ask every judge about held-out pairs and about RewardBench-format sets.
 
 Judges: `bt` (the reward model), `pairwise` (the trained A/B model) and `prompted` (the untrained
-base model asked as an LLM-as-a-judge), as in section 2 of the paper. A verdict is 1 where the judge
-prefers the chosen answer, 0.5 at a tie, 0 otherwise. All judges are asked about the same pairs: one whose
-two answers leave no room in an A/B question of `max_length` is dropped for all, by name.
+base model, or the one at an endpoint, asked as an LLM-as-a-judge), as in section 2 of the paper. A verdict
+is 1 where the judge prefers the chosen answer, 0.5 at a tie, 0 otherwise. All judges are compared on the same
+pairs. Dropped for all, by name, is a pair whose two answers leave no room in an A/B question of `max_length`,
+and one of which a judge that answers in words, who is asked first, gives no judgment. `prompted.json` says
+what that judge was asked and took.
 
     python -m pipeline.stages.evaluate_judges MIXES JUDGE_SETS BASE REWARD PAIRWISE OUT
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
 from pipeline import ab, edge, tables
+from pipeline.cells import Kind
 from pipeline.chat import Chat
+from pipeline.comparing import Compared, Question
 from pipeline.engines.cached import Dtype, ScorerEngine
 from pipeline.engines.judging import compared, rewards
+from pipeline.engines.prompting import PromptedComparer, PromptedParams
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger, write_json
 from pipeline.params import Params, load
@@ -38,6 +44,19 @@ class EvaluateJudgesParams(Params):
     engine: ScorerEngine
     dtype: Dtype
     max_length: int = Field(ge=32)
+    prompted: PromptedParams | None
+    """How the prompted judge is asked in words; None: at one letter, as the trained one is."""
+
+    @property
+    def in_words(self) -> PromptedParams | None:
+        """The same where that judge is asked at all."""
+        return self.prompted if "prompted" in self.judges else None
+
+    def cells(self, judge: JudgeName) -> tuple[Kind, str]:
+        """The kind of cells that a judge asks, and the engine that fills them."""
+        if judge == "prompted" and self.prompted:
+            return self.prompted.cells, self.prompted.engine
+        return "score" if judge == "bt" else "prefer", self.engine
 
 
 def questions(mixes: Path, sets: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
@@ -64,14 +83,16 @@ def questions(mixes: Path, sets: Path, params: EvaluateJudgesParams) -> pl.DataF
 
 
 def askable(rows: pl.DataFrame, chat: Chat, params: EvaluateJudgesParams, ledger: Ledger) -> pl.DataFrame:
-    """The rows whose answers fit an A/B question in both orders and wordings; the rest is in the ledger."""
+    """The rows whose answers fit an A/B question in both orders and all wordings that are asked; the rest is
+    in the ledger."""
+    wordings: list[ab.Wording] = ["trained"] if params.prompted else ["trained", "prompted"]
     fits, lengths = [], []
     for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows():
         a, b = chosen[0]["content"], rejected[0]["content"]
         asked = [
             ab.fit(chat, prompt, *order, wording=wording, max_length=params.max_length)
             for order in ((a, b), (b, a))
-            for wording in ("trained", "prompted")
+            for wording in wordings
         ]
         fits.append(None not in asked)
         lengths.append(float(len(chat.encode_plain(a)) + len(chat.encode_plain(b))))
@@ -84,6 +105,22 @@ def askable(rows: pl.DataFrame, chat: Chat, params: EvaluateJudgesParams, ledger
     return rows.filter(kept)
 
 
+def readable(
+    rows: pl.DataFrame, model: Path, params: PromptedParams, ledger: Ledger
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The rows on which a judge that answers in words gives a judgment, and its account; the rest is in the
+    ledger with the reason and what was answered."""
+    compare = PromptedComparer(model, params)
+    unjudged = compare(games(rows)).unjudged
+    lost = rows[[one.index for one in unjudged]].with_columns(
+        reason=pl.Series([one.reason for one in unjudged], dtype=pl.String),
+        detail=pl.Series([one.text or None for one in unjudged], dtype=pl.String),
+    )
+    ledger.drop(lost, id_column="pair_id")
+    kept = rows.filter(~pl.col("pair_id").is_in(lost["pair_id"].implode()))
+    return kept, compare.account.told(params.prices)
+
+
 @dataclass(frozen=True)
 class Said:
     """What a judge says of pairs, in their order."""
@@ -94,22 +131,37 @@ class Said:
     """How far the two orders lie apart; None for a judge that reads one answer at a time."""
 
 
+def games(rows: pl.DataFrame) -> list[Question]:
+    """The question about each pair, the chosen answer first."""
+    return [
+        (prompt, chosen[0]["content"], rejected[0]["content"])
+        for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows()
+    ]
+
+
 def asked(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> Said:
-    """What `judge` says of `rows`."""
-    chat = Chat.load(model)
-    prompts, chosen, rejected = (
-        rows["prompt"].to_list(),
-        *([side[0]["content"] for side in rows[name]] for name in ("chosen", "rejected")),
-    )
+    """What `judge` says of `rows`, all of which it can judge."""
+    asks = games(rows)
     if judge == "bt":
-        both = [*zip(prompts, chosen, strict=True), *zip(prompts, rejected, strict=True)]
-        values = np.array(rewards(model, chat, both, params))
-        return Said(values[: len(prompts)] - values[len(prompts) :], None)
-    wording = "trained" if judge == "pairwise" else "prompted"
-    games = list(zip(prompts, chosen, rejected, strict=True))
-    shared = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
-    found = compared(model, chat, games, wording=wording, **shared)
+        both = [
+            (prompt, answer) for place in (0, 1) for prompt, *answers in asks for answer in [answers[place]]
+        ]
+        values = np.array(rewards(model, Chat.load(model), both, params))
+        return Said(values[: len(asks)] - values[len(asks) :], None)
+    found = compared_by(judge, asks, model, params)
+    assert not found.unjudged, "a pair that a judge gives no judgment on is dropped before"
     return Said(found.first_better - 0.5, found.disagreement)
+
+
+def compared_by(
+    judge: JudgeName, asks: Sequence[Question], model: Path, params: EvaluateJudgesParams
+) -> Compared:
+    """What a judge of two answers says."""
+    if judge == "prompted" and params.prompted:
+        return PromptedComparer(model, params.prompted)(asks)
+    wording = "trained" if judge == "pairwise" else "prompted"
+    shared = {"max_length": params.max_length, "engine": params.engine, "dtype": params.dtype}
+    return compared(model, Chat.load(model), asks, wording=wording, **shared)
 
 
 def verdicts(rows: pl.DataFrame, judge: JudgeName, model: Path, params: EvaluateJudgesParams) -> pl.DataFrame:
@@ -132,6 +184,8 @@ class Made:
     asked: int
     kept: int
     ledger: Ledger
+    words: dict[str, Any] | None
+    """The account of a judge that answers in words."""
 
 
 def made(mixes: Path, sets: Path, base: Path, reward: Path, pairwise: Path) -> Made:
@@ -140,14 +194,17 @@ def made(mixes: Path, sets: Path, base: Path, reward: Path, pairwise: Path) -> M
     models = {"bt": reward, "pairwise": pairwise, "prompted": base}
     found = questions(mixes, sets, params)
     ledger = Ledger("evaluate_judges", "pairs")
-    rows = askable(found, Chat.load(base), params, ledger)
+    rows, words = askable(found, Chat.load(base), params, ledger), None
+    if params.in_words:
+        rows, words = readable(rows, base, params.in_words, ledger)
     if rows.is_empty():
         raise UserError(
-            f"evaluate_judges: expected pairs that fit {params.max_length} tokens, "
-            f"found none among {found.height}; raise evaluate_judges.max_length in params.yaml"
+            f"evaluate_judges: expected pairs that fit {params.max_length} tokens and get a judgment, found "
+            f"none among {found.height}; raise max_length of evaluate_judges, or of its prompted, in "
+            "params.yaml"
         )
     done = pl.concat([verdicts(rows, judge, models[judge], params) for judge in params.judges])
-    return Made(done, found.height, rows.height, ledger)
+    return Made(done, found.height, rows.height, ledger, words)
 
 
 def write(found: Made, out: Path) -> None:
@@ -159,6 +216,8 @@ def write(found: Made, out: Path) -> None:
         accuracy=pl.col("correct").mean(), disagreement=pl.col("disagreement").mean(), pairs=pl.len()
     )
     write_json(out / "summary.json", accuracy.to_dicts())
+    if found.words:
+        write_json(out / "prompted.json", found.words)
 
 
 def main() -> None:

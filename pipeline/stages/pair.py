@@ -4,7 +4,7 @@
 random other, `random` two random ones. The score that selects *and* orders is
 r - length_penalty * characters (paper, equation 9). Candidates of one text are one candidate;
 prompts whose answers tie, are identical, or differ by less than `min_margin` are dropped by name:
-the same response carries no information.
+the same response carries no information. So are prompts that the judge gave no judgment.
 
     python -m pipeline.stages.pair ITERATION CANDIDATES JUDGMENTS OUT
 """
@@ -32,11 +32,13 @@ class PairParams(Params):
 
 
 def scored(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairParams) -> pl.DataFrame:
-    """Distinct candidates with their penalised `score`, best first within a prompt."""
+    """Distinct candidates with their penalised `score`, best first within a prompt; none of a prompt that
+    was not judged."""
     rows = candidates.join(
         judgments, on=["candidate_id", "prompt_id"], how="left", validate="1:1", maintain_order="left"
     )
-    assert rows["score"].null_count() == 0, "a candidate has no judgment"
+    rows = rows.filter(~pl.col("score").is_null().all().over("prompt_id"))
+    assert rows["score"].null_count() == 0, "a candidate of a judged prompt has no judgment"
     penalty = params.length_penalty * pl.col("response").str.len_chars()
     rows = rows.with_columns(score=pl.col("score") - penalty)
     order = ["prompt_id", "score", "candidate_id"]
@@ -109,6 +111,8 @@ def paired(
     rows = scored(candidates, judgments, params)
     pairs, drops = selected(rows, iteration, params)
     prompts = candidates["prompt_id"].unique().sort()
+    unjudged = prompts.filter(~prompts.is_in(judgments["prompt_id"].implode()))
+    drops += [{"prompt_id": prompt, "reason": "not judged"} for prompt in unjudged]
     schema = {"prompt_id": pl.String, "reason": pl.String, "value": pl.Float64, "threshold": pl.Float64}
     number = pl.DataFrame({"prompt_id": prompts}).with_row_index("row").cast({"row": pl.Int64})
     lost = pl.DataFrame(drops, schema=schema).join(number, on="prompt_id", how="left", maintain_order="left")

@@ -168,6 +168,20 @@ def check_references(
             "blocks are what sft trains on: lower the one or raise the other"
         )
     check_judge(sections["judge"])
+    for name in ("judge", "evaluate_judges"):
+        if how := sections[name].prompted:
+            check_template(f"{name}.prompted.template", Path(how.template))
+
+
+def check_template(where: str, path: Path) -> None:
+    """A template of two answers is whole, and stands where the pipeline sees that it changes."""
+    folder = Path("recipes", "templates")
+    if folder not in path.parents or ".." in path.parts:
+        raise UserError(
+            f"params.yaml: {where}: expected a file below {folder}, whose changes the pipeline sees, found "
+            f"{path}; copy it there"
+        )
+    imported("pipeline.judge_templates:load_template")(path, "pair")
 
 
 def check_judge(judge: Any) -> None:

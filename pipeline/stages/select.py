@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import Field
 
 from pipeline import edge, tables
+from pipeline.errors import UserError
 from pipeline.intervals import bootstrap_mean, paired_difference
 from pipeline.ledger import write_json
 from pipeline.params import Params, load
@@ -30,9 +31,19 @@ class SelectParams(Params):
 
 
 def scores(rows: pl.DataFrame, length_penalty: float) -> dict[str, pl.Series]:
-    """Per policy, its penalised rewards in the order of prompt ids."""
+    """Per policy, its penalised rewards in the order of prompt ids.
+
+    Only prompts on which every policy has a reward count: so all are compared on the same. UserError where
+    there is none.
+    """
     value = pl.col("reward") - length_penalty * pl.col("response").str.len_chars()
-    ordered = rows.sort("policy", "prompt_id").with_columns(score=value)
+    judged = rows.filter(pl.col("reward").is_not_null().all().over("prompt_id"))
+    if judged.is_empty():
+        raise UserError(
+            f"select: expected a validation prompt on which each policy has a reward, found none of "
+            f"{rows['prompt_id'].n_unique()}; choose another judge in params.yaml, or mend its template"
+        )
+    ordered = judged.sort("policy", "prompt_id").with_columns(score=value)
     return {name: group["score"] for (name,), group in ordered.group_by("policy", maintain_order=True)}
 
 

@@ -14,6 +14,7 @@ from pipeline.commands.estimates import Estimates
 from pipeline.commands.graph import Outlook, paths
 from pipeline.schemas import SLICE
 from tests.commands.conftest import write_model
+from tests.judge_recipes import in_words
 from tests.smoke_project import ROOT, change
 from tests.stages.answers import slice_of
 
@@ -85,6 +86,7 @@ def test_a_knock_out_asks_three_halves_of_the_answers_and_a_cascade_scores_them_
         change(project, "judge.kind", kind)
         assert most(prompts_stale(), judge) == [("prefer", 10 * 2 * 10)]
     change(project, "judge.kind", "cascade")
+    change(project, "judge.referee", "models/pairwise")
     assert most(prompts_stale(), judge) == [("score", 80), ("prefer", 10 * 2 * 10)]
 
 
@@ -97,12 +99,14 @@ def test_answers_that_stay_are_counted_prompt_by_prompt(project):
     assert most(stage("judge@t1", JUDGE, JUDGE[2])) == [("prefer", 3 * 2 + 2 * 1)]
 
 
+@pytest.mark.parametrize("words", [None, in_words()])
 @pytest.mark.parametrize("judge", ["bt", "pairwise", "prompted", "cascade"])
 def test_a_bound_is_what_a_stage_asks_of_an_empty_store_when_no_two_texts_are_alike(
-    project, own_state, tiny_model, judge
+    project, own_state, tiny_model, judge, words
 ):
     change(project, "judge.kind", judge)
-    change(project, "judge.referee", "models/pairwise")
+    change(project, "judge.referee", "models/base" if words else "models/pairwise")
+    change(project, "judge.prompted", words)
     change(project, "judge.referee_margin", 1000.0)
     change(project, "prompts.validation", 10)
     prompts = slice_of(*(f"What is number {i}?" for i in range(10)))
@@ -152,6 +156,10 @@ def test_a_slice_or_mix_that_is_missing_and_that_nothing_makes_bounds_nothing(pr
 def test_judges_and_references_are_bounded_by_their_caps(project):
     # Two sets of at most 40 pairs; a judge reads both answers, or the pair in both orders.
     assert most(stage("evaluate_judges", ())) == [("score", 160), ("prefer", 160), ("prefer", 160)]
+    change(project, "evaluate_judges.prompted", in_words())
+    assert most(stage("evaluate_judges", ())) == [("score", 160), ("prefer", 160), ("reply", 160)]
+    change(project, "evaluate_judges.prompted", in_words(engine="vllm"))
+    assert most(stage("evaluate_judges", ()))[2] == ("sample", 160)
     assert most(stage("offline_dpo", (MIX,), MIX)) == [("log_probs", 48)]
     train = stage("train@t1", ("t1", "data/iterations/t1/pair"), "data/iterations/t1/pair")
     assert most(prompts_stale(), train) == [("log_probs", 20)]

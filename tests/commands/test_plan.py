@@ -9,6 +9,7 @@ from pipeline import tables
 from pipeline.schemas import SLICE
 from tests.commands.conftest import write_model
 from tests.commands.planned_project import PAIRMILL, computed, plan, ran, states, to_compute
+from tests.judge_recipes import in_words
 from tests.smoke_project import change, clone, copy, must, run
 from tests.stages.answers import slice_of
 
@@ -102,6 +103,24 @@ def test_a_cascade_knows_its_rewards_and_bounds_what_it_asks_its_referee(project
     change(project, "judge.ranking", "round_robin")  # which a cascade has no use for
     assert to_compute(plan(project), *names) == {}
     assert all(plan(project)["stages"][name]["same_bytes"] for name in names)
+
+
+def test_a_judge_in_words_is_planned_and_a_word_of_its_template_is_an_edit(project):
+    template = project / "recipes" / "templates" / "pair.txt"
+    words = in_words(template="recipes/templates/pair.txt")
+    changes = {"kind": "prompted", "model": "models/base", "referee": "models/base", "prompted": words}
+    for key, value in {**changes, "ranking": "round_robin"}.items():
+        change(project, f"judge.{key}", value)
+    names = ("judge@t1", "judge@t2")
+    exact = to_compute(plan(project), *names)
+    assert set(exact) == {"reply"}
+    assert computed(project, "dvc", "repro", *names) == exact
+    assert not {*names} & {*states(plan(project))}
+    template.write_text(template.read_text() + "\n")  # reaches no question
+    assert {*names} <= {*states(plan(project))}
+    assert to_compute(plan(project), *names) == {}
+    template.write_text("Listen. " + template.read_text())
+    assert to_compute(plan(project), *names) == exact
 
 
 def test_an_edit_of_code_that_changes_no_row_goes_no_further(project):

@@ -194,6 +194,7 @@ def write_iteration(folder: Path) -> None:
     tables.write(PAIRS, frame(PAIRS, [made]), folder / "pair" / "pairs.parquet")
     close(folder / "generate", "generate@t1", "candidates", 4)
     write_json(folder / "generate" / "generation.json", generation())
+    close(folder / "judge", "judge@t1", "candidates", 4)
     close(folder / "pair", "pair@t1", "prompts", 1, ("t1", "tie", None))
 
 

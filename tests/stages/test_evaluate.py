@@ -8,6 +8,8 @@ from pipeline.chat import Chat
 from pipeline.engines.cached import log_probs
 from pipeline.engines.evaluation import EvaluateParams, answers, evaluated, summary
 from pipeline.engines.tiny_models import tiny_random
+from pipeline.errors import UserError
+from pipeline.report.policies import policy_facts
 from pipeline.schemas import EVALUATIONS
 from pipeline.tables import check
 from tests.judge_recipes import judge_params
@@ -82,3 +84,33 @@ def test_the_summary_gives_means_by_policy(policies, own_state):
     assert table["t1"]["reward"] == pytest.approx(own["reward"].mean())
     assert table["t1"]["unfinished"] == pytest.approx((own["finish_reason"] == "length").mean())
     assert table["t1"]["prompts"] == PROMPTS.height
+
+
+def test_an_answer_that_leaves_no_room_beside_pi0s_has_no_preference_and_with_such_a_judge_no_reward(
+    policies, own_state
+):
+    model = policies["t0"]
+    rows = answers(PROMPTS, "t1", policies["t1"], PARAMS)
+    first = pl.col("prompt_id") == rows["prompt_id"][0]
+    rows = rows.with_columns(response=pl.when(first).then(pl.lit("because " * 2000)).otherwise("response"))
+    baseline = answers(PROMPTS, "t0", model, PARAMS)
+    settings = {"model": model, "pi0": model, "judge_model": model, "preference_model": model}
+    for kind, unjudged in (("bt", 0), ("pairwise", 1)):
+        found = evaluated(rows, baseline, judge=judge_params(kind), params=PARAMS, **settings)
+        check(EVALUATIONS, found)
+        assert found["preference"].is_null().to_list() == [True] + [False] * 11
+        assert found["reward"].null_count() == found["win"].null_count() == unjudged
+        told = summary(found)["t1"]
+        assert (told["unjudged"], told["uncompared"], told["prompts"]) == (unjudged, 1, 12)
+    alone = rows.filter(first), baseline.filter(first)
+    with pytest.raises(UserError, match="a judgment of at least one validation answer, found none of 1"):
+        evaluated(*alone, judge=judge_params("pairwise"), params=PARAMS, **settings)
+
+
+def test_the_report_takes_a_gain_from_the_prompts_on_which_both_have_a_reward(policies, own_state):
+    rows = pl.concat([evaluation(policies, name) for name in ("t0", "t1")])
+    lost = pl.col("prompt_id").is_in(rows["prompt_id"].unique().sort().head(3).implode())
+    gone = lost & (pl.col("policy") == "t0")
+    one = policy_facts(rows.with_columns(reward=pl.when(~gone).then("reward")), "t1")
+    assert one.gain == policy_facts(rows.filter(~lost), "t1").gain
+    assert one.prompts == 12

@@ -20,6 +20,7 @@ PARAMS = EvaluateJudgesParams(
     engine="fake",
     dtype="float32",
     max_length=1024,
+    prompted=None,
 )
 
 

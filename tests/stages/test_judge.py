@@ -245,8 +245,10 @@ def test_the_stage_writes_judgments_and_account(tiny_model, own_state, tmp_path)
         "answers": 6,
         "compared": 0,
         "questions": 0,
+        "unjudged": 0,
         "disagreement": None,
         "contradictory": None,
+        "prompted": None,
     }
 
 
@@ -280,11 +282,24 @@ def test_an_empty_answer_is_an_answer(tiny_model, own_state, kind):
 def test_answers_that_leave_no_room_for_a_question_are_named(tiny_model, own_state):
     rows = candidates_of(("why?", "because " * 2000), ("why?", "so"))
     with pytest.raises(
-        UserError, match=r"two answers that fit an A/B question of 1024 tokens, found answers"
+        UserError, match=r"found none for 1: answers longer than the window \(\d+ and \d+ tokens, window 1024"
     ):
         judgments(rows, tiny_model, "pairwise")
     assert asked() == 0
     assert judgments(rows, tiny_model, "bt").height == 2, "a reward reads the end of an answer"
+
+
+def test_one_prompt_whose_answers_leave_no_room_is_void_and_the_others_are_judged(tiny_model, own_state):
+    rows = pl.concat([ROWS, candidates_of(("why?", "because " * 2000), ("why?", "so"), ("why?", "oh"))])
+    for ranking in ("knockout", "round_robin"):
+        params = judge_params("pairwise", ranking=ranking)
+        found = judging.judged(rows, tiny_model, tiny_model, params)
+        assert found.judgments["candidate_id"].to_list() == ROWS["candidate_id"].to_list()
+        assert found.judgments.equals(judging.judged(ROWS, tiny_model, tiny_model, params).judgments)
+        assert set(found.without["reason"]) == {"answers longer than the window"}
+        assert found.without["candidate_id"].to_list() == rows["candidate_id"].to_list()[6:]
+        assert all(detail.endswith(" tokens, window 1024") for detail in found.without["detail"])
+    assert found.account["unjudged"] == 2, "those of the long answer, in a round robin"
 
 
 @pytest.mark.parametrize("kind", ["bt", "cascade"])

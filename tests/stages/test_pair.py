@@ -75,6 +75,20 @@ def test_a_prompt_without_information_is_dropped_by_name(rows, changes, reason):
     assert pairs_and_reasons(*rows, **changes) == ([], {"p": reason})
 
 
+def test_a_prompt_that_was_not_judged_is_dropped_by_name():
+    candidates, judgments = pool(*((prompt, text, 1.0 + i) for prompt in "pq" for i, text in enumerate("ab")))
+    ledger = Ledger("pair@t1", "prompts")
+    made = paired(candidates, judgments.filter(prompt_id="q"), "t1", BEST_WORST, ledger)
+    assert made["prompt_id"].to_list() == ["q"]
+    assert ledger.drops[0].select("id", "reason").rows() == [("p", "not judged")]
+
+
+def test_a_prompt_of_which_one_answer_alone_has_no_judgment_is_a_fault():
+    candidates, judgments = pool(("p", "a", 1.0), ("p", "b", 2.0), ("p", "c", 3.0))
+    with pytest.raises(AssertionError, match="a candidate of a judged prompt has no judgment"):
+        paired(candidates, judgments.head(2), "t1", BEST_WORST, Ledger("pair@t1", "prompts"))
+
+
 def test_best_random_takes_any_other_answer_but_keeps_the_best():
     rows = [(f"p{i}", text, score) for i in range(40) for text, score in (("a", 3.0), ("b", 2.0), ("c", 1.0))]
     made, _ = pairs_and_reasons(*rows, strategy="best_random")

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
 from pipeline.stages.recipe import SECTIONS, TABLES, check, imported
+from tests.judge_recipes import in_words
 from tests.smoke_project import found
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +156,26 @@ def test_every_judge_can_be_that_of_the_loop(kind, model, referee):
     recipe = changed("judge.kind", kind)
     recipe["judge"] |= {"model": model, "referee": referee}
     check(recipe)
+
+
+@pytest.mark.parametrize("section", ["judge", "evaluate_judges"])
+def test_a_broken_template_is_told_before_anything_runs(section, tmp_path, monkeypatch):
+    template = Path("recipes", "templates", "own.txt")
+    recipe = changed(f"{section}.prompted", in_words(template=str(template)))
+    monkeypatch.chdir(tmp_path)
+    template.parent.mkdir(parents=True)
+    good = (ROOT / "recipes" / "templates" / "pair.txt").read_text(encoding="utf-8")
+    template.write_text(good.replace("{answer_b}", ""), encoding="utf-8")
+    assert re.fullmatch(f"{template}: expected .*{{answer_b}} is missing; edit that file", told(recipe))
+    template.write_text(good, encoding="utf-8")
+    check(recipe)
+
+
+@pytest.mark.parametrize("path", ["own.txt", "/tmp/pair.txt", "recipes/templates/../../pair.txt"])
+def test_a_template_stands_where_the_pipeline_sees_its_changes(path):
+    message = told(changed("judge.prompted", in_words(template=path)))
+    assert message.startswith("params.yaml: judge.prompted.template: expected a file below recipes/templates")
+    assert "\n" not in message
 
 
 def test_a_kept_checkpoint_of_an_earlier_iteration_may_answer():

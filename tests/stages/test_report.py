@@ -142,7 +142,14 @@ def test_the_length_bias_of_each_judge_is_shown(made, monkeypatch):
     tables.write(CANDIDATES, rows, folder / "generate" / "candidates.parquet")
     scores = {"bt": [1.0, 2.0, 3.0, 4.0], "pairwise": [0.5, 0.5, 0.5, 0.5]}
     said = [
-        rows.select("candidate_id", "prompt_id", judge=pl.lit(judge), score=pl.Series(values))
+        rows.select(
+            "candidate_id",
+            "prompt_id",
+            judge=pl.lit(judge),
+            score=pl.Series(values),
+            disagreement=pl.lit(None, pl.Float64),
+            comparisons=pl.lit(0, pl.Int64),
+        )
         for judge, values in scores.items()
     ]
     tables.write(JUDGMENTS, pl.concat(said), folder / "judge" / "judgments.parquet")
@@ -221,10 +228,10 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 4 + 3
+    assert len(shown) == 4 + 1 + 3 + 4 + 4
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 15 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 16 stages" in page
     assert "fails" not in page
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.schemas import EVALUATIONS
 from pipeline.stages.select import SelectParams, verdict
 from pipeline.tables import check
@@ -83,3 +84,14 @@ def test_the_verdict_states_its_figures_and_reasons():
 def test_what_is_left_of_a_removed_iteration_does_not_count():
     rows = evaluations({"t0": NOISE, "t1": NOISE + 1, "t2": NOISE + 9})
     assert verdict(rows, ["t0", "t1"], PLAIN)["best"] == "t1"
+
+
+def test_policies_are_compared_on_the_prompts_on_which_each_has_a_reward():
+    rows = evaluations({"t0": np.array([1.0, 1.0, 1.0]), "t1": np.array([2.0, 2.0, -50.0])})
+    lost = (pl.col("policy") == "t0") & (pl.col("prompt_id") == "p02")
+    rows = rows.with_columns(reward=pl.when(~lost).then("reward"), win=pl.when(~lost).then("win"))
+    check(EVALUATIONS, rows)
+    found = verdict(rows, ["t0", "t1"], PLAIN)
+    assert (found["best"], found["policies"]["t1"]["gain"]) == ("t1", 1.0)
+    with pytest.raises(UserError, match="found none of 3"):
+        verdict(rows.with_columns(reward=pl.lit(None, pl.Float64)), ["t0", "t1"], PLAIN)
