@@ -51,6 +51,8 @@ class NotedWork(SampleWork):
     fails: str = ""
     """What happens to an engine: `starting` (a user's mistake), `killed` (it dies with its first row)."""
     device: bool = False
+    stays: tuple[str, int] | None = None
+    """A node, and after how many rows of its own it does nothing more until it is killed."""
 
     @property
     def on_device(self) -> bool:
@@ -67,11 +69,17 @@ class NotedWork(SampleWork):
                 time.sleep(self.seconds)
                 with self.notes.open("a") as file:
                     file.write(f"{self.keys([asks[i]])[0]} {asks[i].prompt_ids[0]} {node} {devices}\n")
+                if self.stays and self.stays[0] == node and self.rows_of(node) == self.stays[1]:
+                    time.sleep(600)
                 if self.fails == "killed":
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield i, value
 
         return noted
+
+    def rows_of(self, node: str) -> int:
+        """How many rows a node has computed."""
+        return sum(row[2] == node for row in self.noted())
 
     def noted(self) -> list[tuple[str, ...]]:
         """(key, first token of the prompt, node, its GPUs) of every computed row, as they were computed."""
