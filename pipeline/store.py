@@ -106,7 +106,7 @@ class RowStore:
             if known.keys() >= sizes.keys():
                 break  # or else a shard was removed, or rewritten under another name
         self.known = name, {path: known[path] for path in sizes if path in known}
-        return self.known[1]
+        return dict(self.known[1])
 
     def places(self, cells: Cells, keys: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
         """The shards that have some of `keys` first, each with those of them that it has first."""

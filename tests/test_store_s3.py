@@ -94,7 +94,6 @@ def test_a_shard_is_one_upload_and_leaves_nothing_beside_it(bucket):
 
 WRITER = """
 import sys
-from tests.ports import free_port
 from tests.test_store import *
 RowStore(sys.argv[1]).append(CELLS, rows([(sys.argv[2], sys.argv[2])]))
 """
@@ -203,7 +202,6 @@ def test_a_user_who_may_not_read_is_told_so(bucket, monkeypatch):
 
 OTHER_NAME = """
 import sys
-from tests.ports import free_port
 from tests.test_store import *
 print(RowStore(sys.argv[1]).missing(CELLS, keys("ab")).to_list())
 """
