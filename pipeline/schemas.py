@@ -208,6 +208,25 @@ PAIRS = Table(
     rules={"the margin is positive": pl.col("margin") > 0, **PREFERENCE_RULES},
 )
 
+#: What the next iteration trains on besides its own pairs, no pair twice.
+HISTORY = Table(
+    name="history",
+    made_by="train",
+    columns=ORIGIN
+    | {
+        "since": pl.String,  # an iteration, or `offline` for the pairs of a mix
+        "prompt_id": pl.String,
+        "pair_id": pl.String,
+        "chosen_id": pl.String,
+        "rejected_id": pl.String,
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+    },
+    key=("pair_id",),
+    rules=PREFERENCE_RULES,
+)
+
 #: One row per validation prompt and policy.
 EVALUATIONS = Table(
     name="evaluations",
