@@ -232,7 +232,7 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     assert shown["offline_pairs"][:3] == ["0", "0", "0"]
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 16 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 17 stages" in page
     assert "fails" not in page
 
 
