@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of token sequences: the last layer's state at the last token, from the row store.
+"""What a frozen backbone makes of token sequences: the state at the last token, from the row store.
 
 A score head reads nothing else of a sequence. So with the backbone left as it is (training.train_layers:
 head), each side of a pair is read once, whatever is then trained on it and how often; and the same states
