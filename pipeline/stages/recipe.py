@@ -174,14 +174,14 @@ def check_references(
 
 
 def check_template(where: str, path: Path) -> None:
-    """A template of two answers is whole, and stands where the pipeline sees that it changes."""
+    """A template is whole, and stands where the pipeline sees that it changes."""
     folder = Path("recipes", "templates")
     if folder not in path.parents or ".." in path.parts:
         raise UserError(
             f"params.yaml: {where}: expected a file below {folder}, whose changes the pipeline sees, found "
             f"{path}; copy it there"
         )
-    imported("pipeline.judge_templates:load_template")(path, "pair")
+    imported("pipeline.judge_templates:load_template")(path)
 
 
 def check_judge(judge: Any) -> None:
