@@ -230,6 +230,15 @@ EVALUATIONS = Table(
     rules={"the reward is finite": pl.col("reward").is_finite().fill_null(value=True)},
 )
 
+#: What a reward model that the loop never saw thinks of the answers in EVALUATIONS.
+CONTROLS = Table(
+    name="controls",
+    made_by="control",
+    columns={"policy": pl.String, "prompt_id": pl.String, "reward": pl.Float64},
+    key=("policy", "prompt_id"),
+    rules={"the reward is finite": pl.col("reward").is_finite()},
+)
+
 #: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie. `margin` is the reward of the
 #: chosen answer less that of the rejected one for `bt`, P(chosen is better) - 0.5 for a judge of two answers;
 #: such a judge is asked in both orders, and `disagreement` is how far its two probabilities lie apart.

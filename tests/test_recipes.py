@@ -112,12 +112,12 @@ def paper() -> Any:
 
 def test_the_paper_judges(paper):
     # arXiv 2405.07863: section 2.1 (Bradley-Terry), 2.2 (pairwise), appendix B.
-    assert (paper.reward.training.learning_rate, paper.reward.training.epochs) == (2e-6, 1)
-    assert paper.reward.training.global_batch == 512
+    assert (paper.rewards.reward.training.learning_rate, paper.rewards.reward.training.epochs) == (2e-6, 1)
+    assert paper.rewards.reward.training.global_batch == 512
     assert (paper.pairwise.training.learning_rate, paper.pairwise.training.epochs) == (5e-6, 1)
     assert paper.pairwise.training.max_length == paper.pairwise.max_example == 3072
     assert paper.pairwise.training.global_batch == 128
-    assert paper.reward.mix == paper.pairwise.mix == "mix2"
+    assert paper.rewards.reward.mix == paper.pairwise.mix == "mix2"
     assert paper.judge.kind == "bt"
 
 

@@ -17,6 +17,7 @@ from pipeline.engines.evaluation import EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.params import Params, load
 from pipeline.ranking import most_games
+from pipeline.stages.control import ControlParams
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.offline_dpo import OfflineDpoParams
@@ -77,6 +78,8 @@ class Bounds:
                 return self.evaluation(outlook, outlook.words[0], policies=2)
             case "evaluate_judges":
                 return self.judge_evaluation()
+            case "control":
+                return self.control()
             case "train":
                 return references(self.asked(key))
             case _:
@@ -132,6 +135,12 @@ class Bounds:
             judged if judge.rewards else (*judge.cells, 3 * asked),
             ("log_probs", params.engine, 2 * asked),
         ]
+
+    def control(self) -> Most:
+        """A score of each validation answer of t0, offline_dpo and each iteration's policy."""
+        policies = 2 + len(load("iterations", dict[str, object]))
+        prompts = self.section("prompts", PromptsParams).validation
+        return [("score", self.section("control", ControlParams).engine, policies * prompts)]
 
     def judge_evaluation(self) -> Most:
         """Both answers of each pair, or the pair in both orders, for each judge."""

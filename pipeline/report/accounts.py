@@ -73,7 +73,7 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "prompts", folders.prompts
     yield "sft_mix", folders.sft_mix
     yield "pack", folders.packed
-    for run in ("reward", "pairwise", OFFLINE):
+    for run in (*recipe.rewards, "pairwise", OFFLINE):
         yield run, folders.training / run
     yield "evaluate_judges", folders.judge_evaluation
     for t in recipe.iterations:

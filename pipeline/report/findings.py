@@ -6,13 +6,14 @@ from typing import Any
 from pipeline.baselines import TEST, TRAIN
 from pipeline.profiles import SIDES, WHOLE
 from pipeline.report.accounts import Account, accounts
+from pipeline.report.controls import ControlFacts, controls, shared_sources
 from pipeline.report.documents import DealFacts, PackingFacts, deal_facts, packing_facts
 from pipeline.report.grids import rounded
 from pipeline.report.inputs import Folders, Recipe, read_json
 from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
 from pipeline.report.judges import JudgeFacts, judge_facts
 from pipeline.report.mixes import MixFacts, mix_facts
-from pipeline.report.policies import PolicyFacts, policies
+from pipeline.report.policies import PolicyFacts, evaluations, policies
 from pipeline.report.runs import Curve, training_curves
 
 
@@ -29,13 +30,16 @@ class Findings:
     judges: JudgeFacts
     iterations: list[IterationFacts]
     policies: list[PolicyFacts]
+    controls: list[ControlFacts]
+    shared_sources: list[str]
+    """Of judge and control."""
     verdict: dict[str, Any]
     release: dict[str, Any]
 
 
 def findings(folders: Folders, recipe: Recipe) -> Findings:
     """Read all folders."""
-    every = accounts(folders, recipe)
+    every, rows = accounts(folders, recipe), evaluations(folders, recipe)
     return Findings(
         recipe=recipe,
         accounts=every,
@@ -47,7 +51,9 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         curves=training_curves(folders, recipe),
         judges=judge_facts(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
-        policies=policies(folders, recipe),
+        policies=policies(rows, recipe),
+        controls=controls(folders, recipe, rows),
+        shared_sources=shared_sources(folders, recipe),
         verdict=read_json(folders.select / "verdict.json", "select"),
         release=read_json(folders.release / "facts.json", "release"),
     )
@@ -183,6 +189,10 @@ def metrics(found: Findings) -> object:
             "judges": judge_metrics(found.judges),
             "iterations": {one.name: iteration_metrics(one, found) for one in found.iterations},
             "policies": {one.name: policy_metrics(one) for one in found.policies},
+            "controls": {
+                one.name: {"reward": one.reward, "gain": one.gain, "agreement": one.agreement}
+                for one in found.controls
+            },
             "selection": {"best": found.verdict["best"]},
         }
     )

@@ -141,6 +141,7 @@ def policy_view(found: Findings) -> dict[str, Any]:
             for title, intervals, reference in drawn
         ],
         "quality": quality_grid(found.policies, found.verdict["best"]),
+        "control": control_grid(found),
         "cost": cost_grid(found.policies, bounds, found.verdict["best"]),
     }
 
@@ -176,6 +177,28 @@ def quality_grid(policies: list[PolicyFacts], best: str) -> Grid:
         "The marked row is the best."
     )
     return Grid("How good", columns, rows, marked=best_row(policies, best), note=note)
+
+
+def control_grid(found: Findings) -> Grid:
+    """The policies as a reward model sees them that the loop never asked."""
+    rows = [
+        [
+            one.name,
+            spread(one.reward),
+            *((NONE, NONE) if one.name == PI0 else (spread(one.gain), percent(one.agreement))),
+        ]
+        for one in found.controls
+    ]
+    columns = ["Policy", "Reward by the control", "Gain over t0", "Agrees with the judge, %"]
+    shared = ", ".join(found.shared_sources)
+    note = (
+        f"The control, models/{found.recipe.control}, is trained on the mix "
+        f"{found.recipe.rewards[found.recipe.control]}, models/reward on {found.recipe.rewards['reward']}; "
+        + (f"sources in both: {shared}. " if shared else "no source is in both. ")
+        + "A gain that the judge sees and the control does not may be the judge's taste alone. Agreement: "
+        "the share of prompts on which both prefer the same answer, the policy's or t0's; 50% is chance."
+    )
+    return Grid("Seen by a model that the loop never asked", columns, rows, note=note)
 
 
 def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]], best: str) -> Grid:

@@ -65,9 +65,8 @@ def policy_facts(rows: pl.DataFrame, name: str) -> PolicyFacts:
     )
 
 
-def policies(folders: Folders, recipe: Recipe) -> list[PolicyFacts]:
-    """The figures of every policy that was evaluated, in the order of the pipeline."""
-    rows = evaluations(folders, recipe)
+def policies(rows: pl.DataFrame, recipe: Recipe) -> list[PolicyFacts]:
+    """The figures of every policy in `rows` (schemas.EVALUATIONS), in the order of the pipeline."""
     present = set(rows["policy"])
     return [policy_facts(rows, name) for name in recipe.policies if name in present]
 

@@ -8,6 +8,7 @@ name, found by import at run time.
 """
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ SECTIONS = {
     "base_model": "pipeline.stages.base_model:BaseModelParams",
     "pack": "pipeline.stages.pack:PackParams",
     "sft": "pipeline.training:TrainingParams",
-    "reward": "pipeline.stages.reward:RewardParams",
     "pairwise": "pipeline.stages.pairwise:PairwiseParams",
     "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
     "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
@@ -37,10 +37,14 @@ SECTIONS = {
     "pair": "pipeline.stages.pair:PairParams",
     "train": "pipeline.stages.train:TrainParams",
     "evaluate": "pipeline.engines.evaluation:EvaluateParams",
+    "control": "pipeline.stages.control:ControlParams",
     "select": "pipeline.stages.select:SelectParams",
 }
 MIX = "pipeline.stages.mix:MixParams"
-TABLES = ("sources", "mixes", "iterations")
+REWARD = "pipeline.stages.reward:RewardParams"
+TABLES = ("sources", "mixes", "rewards", "iterations")
+#: What other stages make below models/, data/training/ or data/curves/.
+TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")
 
 
 class IterationParams(Params):
@@ -70,10 +74,14 @@ def check(recipe: Mapping[str, Any]) -> None:
             raise UserError(f"params.yaml: {table}: expected at least one entry, found {recipe[table]!r}")
     sections = {name: parse(name, imported(path), recipe[name]) for name, path in SECTIONS.items()}
     mixes = {name: parse(f"mixes.{name}", imported(MIX), body) for name, body in recipe["mixes"].items()}
+    rewards = {
+        name: parse(f"rewards.{name}", imported(REWARD), body) for name, body in recipe["rewards"].items()
+    }
     check_sources(recipe["sources"])
+    check_rewards(rewards, sections["control"].model)
     check_iterations(recipe["iterations"], sections["prompts"].slices, sections["train"].checkpoints)
     check_gates(mixes, sections["profile"].gates)
-    check_references(recipe["sources"], mixes, sections)
+    check_references(recipe["sources"], mixes, rewards, sections)
 
 
 def check_sources(sources: Mapping[str, Any]) -> None:
@@ -133,6 +141,20 @@ def check_iterations(iterations: Mapping[str, Any], slices: int, checkpoints: Se
         )
 
 
+def check_rewards(names: Iterable[str], control: str) -> None:
+    """There is the model that judges the loop, no name is another stage's, and the control is one of them."""
+    wrong = sorted(name for name in names if not re.fullmatch(r"[a-z][a-z_]*", name) or name in TAKEN)
+    if wrong or "reward" not in names:
+        found = f"the name {wrong[0]!r}" if wrong else f"only {sorted(names)}"
+        raise UserError(
+            f"params.yaml: rewards: expected one named reward, which judges the loop, and others in small "
+            f"letters and not among {list(TAKEN)}, found {found}"
+        )
+    models = sorted(f"models/{name}" for name in names)
+    if control not in models:
+        raise UserError(f"params.yaml: control.model: expected one of {models}, found {control!r}")
+
+
 def check_gates(mixes: Iterable[str], gates: Iterable[str]) -> None:
     """Every mix has a gate, even if it is null, and nothing else has."""
     missing, unknown = sorted(set(mixes) - set(gates)), sorted(set(gates) - set(mixes))
@@ -144,7 +166,10 @@ def check_gates(mixes: Iterable[str], gates: Iterable[str]) -> None:
 
 
 def check_references(
-    sources: Mapping[str, Any], mixes: Mapping[str, Any], sections: Mapping[str, Any]
+    sources: Mapping[str, Any],
+    mixes: Mapping[str, Any],
+    rewards: Mapping[str, Any],
+    sections: Mapping[str, Any],
 ) -> None:
     """Every name that a section mentions exists and is of the right kind."""
     kinds = {name: body["kind"] for name, body in sources.items()}
@@ -158,7 +183,8 @@ def check_references(
             f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"}
         )
     known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
-    named = {f"{name}.mix": [sections[name].mix] for name in ("reward", "pairwise", "offline_dpo")}
+    named = {f"{name}.mix": [sections[name].mix] for name in ("pairwise", "offline_dpo")}
+    named |= {f"rewards.{name}.mix": [params.mix] for name, params in rewards.items()}
     for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
         known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
     block, longest = sections["pack"].block, sections["sft"].max_length
@@ -174,14 +200,14 @@ def check_references(
 
 
 def check_template(where: str, path: Path) -> None:
-    """A template of two answers is whole, and stands where the pipeline sees that it changes."""
+    """A template is whole, and stands where the pipeline sees that it changes."""
     folder = Path("recipes", "templates")
     if folder not in path.parents or ".." in path.parts:
         raise UserError(
             f"params.yaml: {where}: expected a file below {folder}, whose changes the pipeline sees, found "
             f"{path}; copy it there"
         )
-    imported("pipeline.judge_templates:load_template")(path, "pair")
+    imported("pipeline.judge_templates:load_template")(path)
 
 
 def check_judge(judge: Any) -> None:

@@ -13,6 +13,7 @@ from pipeline.read_sets import ReadSet
 from pipeline.schemas import (
     BLOCKS,
     CANDIDATES,
+    CONTROLS,
     EVALUATIONS,
     JUDGE_SETS,
     JUDGMENTS,
@@ -31,12 +32,14 @@ sources:
   asks: {kind: prompts}
   bench: {kind: judge_sets}
 mixes: {main: {}}
+rewards: {reward: {mix: main}, second: {mix: main}}
+control: {model: models/second}
 iterations: {t1: {prev: t0}}
 """
 EVIL = "<script>alert('x')</script> & \"see\" https://evil.example/a.js \x07 \u202e"
 ORDER = (
     *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "iterations"),
-    *("baselines", "judge_evaluation", "select", "release", "curves"),
+    *("baselines", "judge_evaluation", "control", "select", "release", "curves"),
 )
 """The folders, in the order of the stage's arguments."""
 
@@ -260,6 +263,13 @@ def write_policies(root: Path) -> None:
     tables.write(EVALUATIONS, pl.concat(baselines), root / "baselines" / "evaluations.parquet")
     first = evaluations("t1", [2.0, 3.0, 4.0], [12, 22, 32], [1.0, 1.0, 1.0], 0.25)
     tables.write(EVALUATIONS, first, root / "iterations" / "t1" / "evaluate" / "evaluations.parquet")
+    told = {"t0": [1.0, 1.0, 1.0], "offline_dpo": [1.0, 1.0, 1.0], "t1": [2.0, 0.5, 2.0]}
+    rows = [
+        {"policy": policy, "prompt_id": prompt_id(user(words)), "reward": reward}
+        for policy, rewards in told.items()
+        for words, reward in zip(["v1", "v2", "v3"], rewards, strict=True)
+    ]
+    tables.write(CONTROLS, frame(CONTROLS, rows), root / "control" / "controls.parquet")
     seen = {"reward": 3.0, "low": 2.0, "high": 4.0, "length": 22.0}
     verdict = {
         "best": "t1",
@@ -288,7 +298,7 @@ def make(root: Path) -> None:
     write_profile(root)
     write_prompts(root / "prompts")
     write_sft(root)
-    for run in ("reward", "pairwise", "offline_dpo", "t1"):
+    for run in ("reward", "second", "pairwise", "offline_dpo", "t1"):
         close(root / "training" / run, run, "pairs", 1)
     write_iteration(root / "iterations" / "t1")
     write_policies(root)

@@ -100,7 +100,11 @@ def told(recipe: dict[str, Any]) -> str:
             "shp",
             "sft_mix.sources: expected one of ['gpt4_llm', 'sharegpt'], found 'shp'",
         ),
-        ("reward.mix", "ofline", "reward.mix: expected one of ['offline', 'quickstart'], found 'ofline'"),
+        (
+            "rewards.reward.mix",
+            "ofline",
+            "rewards.reward.mix: expected one of ['offline', 'quickstart'], found 'ofline'",
+        ),
         (
             "evaluate_judges.sets.0",
             "gsm8k",

@@ -228,11 +228,20 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 4 + 4
+    assert len(shown) == 4 + 1 + 3 + 5 + 4
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 16 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 17 stages" in page
     assert "fails" not in page
+
+
+def test_the_control_stands_beside_the_judge_with_what_both_were_trained_on(page):
+    rows = {row[0]: row for row in grid(page, "Seen by a model that the loop never asked")}
+    assert rows["t0"][2:] == ["\u2013", "\u2013"]
+    assert rows["offline_dpo"][2].startswith("0.000")
+    assert rows["t1"][2].startswith("0.500")
+    assert rows["t1"][3].startswith("66.7")  # the judge prefers t1 on all three prompts, the control on two
+    assert "sources in both: hh" in page
 
 
 def test_a_leak_and_a_wrong_sum_are_shown_and_not_hidden(made, monkeypatch):
