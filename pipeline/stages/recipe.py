@@ -129,7 +129,7 @@ def check_iterations(iterations: Mapping[str, Any], slices: int, checkpoints: Se
     if len(iterations) > slices:
         raise UserError(
             f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, "
-            f"found {slices}; raise it (this deals the prompts anew) or remove iterations"
+            f"found {slices}; raise it, which moves no prompt, or remove iterations"
         )
 
 
