@@ -31,6 +31,7 @@ from benchmarks.counting.needed import Needed
 from benchmarks.counting.projects import Outcome, Project
 from benchmarks.measure import WORDS, Result, flags, tell
 from pipeline import tables
+from pipeline.engines.evaluation import KL_TEMPERATURE
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import prompt_id
 from pipeline.params import load
@@ -83,6 +84,7 @@ def first_run(folder: Path, rows: int) -> Project:
         held_against = dict(recipe["prompts"]["decontaminate"]) | {"benchmarks": [BENCHMARK]}
         recipe["prompts"].update(dealt, decontaminate=held_against)
         recipe["iterations"] = {"t1": {"prev": "t0", "variant": "base"}}
+        recipe["evaluate"]["temperature"] = KL_TEMPERATURE
     set_samples(project, 4)
     project.repro(
         *("recipe", f"fetch@{BENCHMARK}", f"standardize@{BENCHMARK}", *PROMPTS, "evaluate_baselines"),

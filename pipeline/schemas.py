@@ -223,11 +223,17 @@ EVALUATIONS = Table(
         "reward": pl.Float64,
         "win": pl.Float64,
         "preference": pl.Float64,  # null where both answers leave no room for a question
+        # log pi(y|x) - log pi_0(y|x) in nats, of an answer y that the policy samples at temperature 1, and
+        # the tokens of y; of pi_0 itself 0, and the tokens of `response`.
         "kl": pl.Float64,
+        "kl_tokens": pl.Int64,
     },
     key=("policy", "prompt_id"),
     nullable=frozenset({"reward", "win", "preference"}),
-    rules={"the reward is finite": pl.col("reward").is_finite().fill_null(value=True)},
+    rules={
+        "the reward is finite": pl.col("reward").is_finite().fill_null(value=True),
+        "KL is measured on a token at least": pl.col("kl_tokens") > 0,
+    },
 )
 
 #: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie. `margin` is the reward of the

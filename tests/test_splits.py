@@ -50,7 +50,7 @@ def test_more_slices_begin_where_the_others_end(share_of_one, few, more):
     ends = borders(few + more, share_of_one)
     assert ends[:few] == borders(few, share_of_one)
     assert sorted(ends) == ends
-    assert 0 < ends[0]
+    assert ends[0] > 0
     assert ends[-1] <= 1
 
 

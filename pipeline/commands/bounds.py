@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
-from pipeline.engines.evaluation import EvaluateParams
+from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.params import Params, load
 from pipeline.ranking import most_games
@@ -121,13 +121,14 @@ class Bounds:
         """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
 
         `policies` answer anew, and are compared with pi_0: in both orders, which are one for its own answers.
+        One of them answers once more for its KL, unless it has answered at that temperature.
         The judge is asked about pi_0's answers, too; against itself, pi_0 needs no log-probabilities.
         """
         asked = self.slice(outlook, prompts, "validation")
         params, judge = self.section("evaluate", EvaluateParams), self.section("judge", JudgeParams)
         judged: tuple[Kind, str, int] = ("score", judge.engine, 2 * asked)
         return [
-            ("sample", params.engine, policies * asked),
+            ("sample", params.engine, (policies + (params.temperature != KL_TEMPERATURE)) * asked),
             ("prefer", params.engine, (policies + 1) * asked),
             judged if judge.rewards else (*judge.cells, 3 * asked),
             ("log_probs", params.engine, 2 * asked),

@@ -164,6 +164,7 @@ def policy_metrics(one: PolicyFacts) -> dict[str, object]:
         "preference": one.preference,
         "length": one.length,
         "kl": one.kl,
+        "kl_per_token": one.kl_per_token,
         "unfinished": one.unfinished,
     }
 

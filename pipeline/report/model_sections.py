@@ -191,6 +191,7 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
                 number(one.words, 1),
                 share(one.unfinished),
                 spread(one.kl),
+                NONE if one.name == PI0 else spread(one.kl_per_token, 4),
                 f"{number(bound)} (n = {n})" if n else NONE,
             ]
         )
@@ -201,11 +202,13 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
         "Words",
         "Cut at the limit",
         "KL to t0",
+        "KL per token",
         "Best-of-n bound",
     ]
     note = (
-        "KL in nats. The bound is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates "
-        "costs at most."
+        "KL in nats: the mean of log pi(y|x) - log pi_0(y|x) over answers y that the policy samples at "
+        "temperature 1, with a 95% bootstrap interval; per token, their sum over that of tokens. The bound "
+        "is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates costs at most."
     )
     return Grid("At what cost", columns, rows, marked=best_row(policies, best), note=note)
 

@@ -17,18 +17,18 @@ The steps, in this order, each a reason in the ledger:
 A family of prompts (`cluster_id` of the slices: those that are near, be it in the whole text alone, and
 conversations with the same beginning) is dealt by a hash of the prompt that stands for it alone: the one of
 the earliest source in the recipe, and within it of the lowest hash. So slices share no near-duplicate and no
-beginning of a conversation. A slice is a fixed range of that hash (`splits.borders`), validation has a hash of
-its own. So
+beginning of a conversation. A slice is a fixed range of that hash (`splits.borders`), and validation has a
+hash of its own. So
 
 - more slices leave every other slice as it is, to the byte: a new one takes prompts that no slice had;
 - a new prompt of a new family moves nothing. In a slice that is full it takes a place if its hash is lower:
   the prompt that had it is dropped, never moved. In one that is not full all others stay;
 - larger or smaller `validation` and `per_slice` add to slices or drop from them, and move nothing; a larger
   `validation_share` takes prompts from slices to validation, and moves none between slices;
-- a new prompt that is near an old one, or goes on with its conversation, and is of a later source, at most
-  joins two families: one of them then moves to the slice of the other. Of the same or an earlier source it may
-  stand for the family from then on (among k of one source with a chance of 1 in k), and moves it as a whole;
-  and it may take the place of its near-duplicate;
+- a new prompt that is near an old one, or goes on with its conversation, joins its slice. Of a later source
+  it can only move a family by joining it with another: one of them goes to the slice of the other. Of the
+  same or an earlier source it may stand for the family from then on (among k of one source with a chance of
+  1 in k), and then moves it as a whole, and it may take the place of its near-duplicate;
 - a new seed or `slice_share` deals afresh.
 
 A prompt here may stand in a preference mix too, on either side: the reward model has then seen human answers

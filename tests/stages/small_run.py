@@ -244,6 +244,7 @@ def evaluations(
             "win": win[i],
             "preference": 0.5,
             "kl": kl,
+            "kl_tokens": 5,
         }
         for i, words in enumerate(["v1", "v2", "v3"])
     ]
@@ -258,6 +259,8 @@ def write_policies(root: Path) -> None:
         evaluations("offline_dpo", [1.5, 2.5, 3.5], [10, 20, 30], [1.0, 1.0, 0.0], 0.1),
     ]
     tables.write(EVALUATIONS, pl.concat(baselines), root / "baselines" / "evaluations.parquet")
+    close(root / "baselines", "evaluate_baselines", "judgments", 12)
+    close(root / "iterations" / "t1" / "evaluate", "evaluate@t1", "judgments", 6)
     first = evaluations("t1", [2.0, 3.0, 4.0], [12, 22, 32], [1.0, 1.0, 1.0], 0.25)
     tables.write(EVALUATIONS, first, root / "iterations" / "t1" / "evaluate" / "evaluations.parquet")
     seen = {"reward": 3.0, "low": 2.0, "high": 4.0, "length": 22.0}

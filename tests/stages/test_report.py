@@ -228,10 +228,10 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 4 + 4
+    assert len(shown) == 4 + 1 + 3 + 5 + 5
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 16 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 18 stages" in page
     assert "fails" not in page
 
 

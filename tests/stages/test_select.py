@@ -27,6 +27,7 @@ def evaluations(rewards: dict[str, np.ndarray], lengths: dict[str, int] | None =
             "win": 0.5,
             "preference": 0.5,
             "kl": 0.0,
+            "kl_tokens": 1,
         }
         for policy, values in rewards.items()
         for i, value in enumerate(values)
