@@ -8,6 +8,7 @@ their mean is the score. Candidates of one text are one answer: the candidate of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from pipeline.pair_rules import (
     LengthPenalty,
     LengthResidual,
     NamedJudge,
+    NoLength,
     OneJudge,
     PairParams,
 )
@@ -40,8 +42,10 @@ class Pool:
     """The answers of prompts that have at least two; a position is a row of `answers`."""
 
     answers: pl.DataFrame
-    """prompt_id, candidate_id, row (of the candidates), score, characters; prompt by prompt in the order of
-    ids, and best first; equal scores by candidate id."""
+    """prompt_id, candidate_id, row (of the candidates), score; prompt by prompt in the order of ids, and best
+    first; equal scores by candidate id."""
+    texts: pl.Series
+    """The answers by row."""
     starts: np.ndarray
     """The position of each prompt's best answer, and behind the last prompt's worst."""
     by_judge: Mapping[str, np.ndarray]
@@ -56,10 +60,10 @@ class Pool:
         """The score at each position."""
         return self.answers["score"].to_numpy()
 
-    @property
+    @cached_property
     def characters(self) -> np.ndarray:
-        """The length of the answer at each position."""
-        return self.answers["characters"].to_numpy()
+        """The length of the answer at each position; counted when it is asked for."""
+        return lengths(self.texts, self.answers["row"])
 
     @property
     def sizes(self) -> np.ndarray:
@@ -109,27 +113,26 @@ def answer_pool(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairP
     scored, unjudged = with_scores(distinct, judgments, judges)
     least = LEAST_FOR_RESIDUAL if isinstance(params.length, LengthResidual) else 2
     scored, few = enough(scored, sampled, least)
-    return ranked(scored, judges, params, pl.concat([unjudged, few]).sort("prompt_id"))
+    without = pl.concat([unjudged, few]).sort("prompt_id")
+    return ranked(scored, candidates["response"], judges, params, without)
 
 
 def distinct_answers(candidates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """prompt_id, candidate_id, row and characters of the distinct answers, in the order of prompts; and the
-    number of candidates of each prompt."""
-    rows = candidates.lazy().select(
+    """prompt_id, candidate_id and row of the distinct answers, in the order of prompts; and the number of
+    candidates of each prompt."""
+    rows = candidates.select(
         "prompt_id",
         "candidate_id",
         row=pl.int_range(pl.len(), dtype=pl.Int64),
-        characters=pl.col("response").str.len_chars().cast(pl.Int64),
-        text="response",
-    )
-    ordered = rows.sort("prompt_id", "candidate_id").collect()
-    counts = ordered.group_by("prompt_id", maintain_order=True).len("candidates")
+        bytes=pl.col("response").str.len_bytes(),
+    ).sort("prompt_id", "candidate_id")
+    counts = rows.group_by("prompt_id", maintain_order=True).len("candidates")
     # Equal texts have equal lengths: only what shares one within a prompt is compared as text.
-    alike = pl.struct("prompt_id", "characters")
-    maybe = ordered.filter(alike.is_duplicated())
-    first = maybe.unique(["prompt_id", "text"], keep="first", maintain_order=True)
+    maybe = rows.filter(pl.struct("prompt_id", "bytes").is_duplicated())
+    told = maybe.with_columns(text=candidates["response"].gather(maybe["row"]))
+    first = told.unique(["prompt_id", "text"], keep="first", maintain_order=True)
     again = maybe["row"].filter(~maybe["row"].is_in(first["row"].implode()))
-    return ordered.drop("text").filter(~pl.col("row").is_in(again.implode())), counts
+    return rows.drop("bytes").filter(~pl.col("row").is_in(again.implode())), counts
 
 
 def with_scores(
@@ -175,10 +178,22 @@ def enough(answers: pl.DataFrame, candidates: pl.DataFrame, least: int) -> tuple
     return counted.filter(pl.col("n") >= least).drop("n"), lost
 
 
-def ranked(rows: pl.DataFrame, judges: Sequence[str], params: PairParams, without: pl.DataFrame) -> Pool:
+def lengths(texts: pl.Series, rows: pl.Series) -> np.ndarray:
+    """The characters of the texts at `rows`."""
+    return texts.gather(rows).str.len_chars().cast(pl.Int64).to_numpy()
+
+
+def ranked(
+    rows: pl.DataFrame,
+    texts: pl.Series,
+    judges: Sequence[str],
+    params: PairParams,
+    without: pl.DataFrame,
+) -> Pool:
     """The pool of `rows`, which stand in the order of prompts and candidates."""
     starts = offsets(rows["prompt_id"])
-    characters = rows["characters"].to_numpy().astype(np.float64)
+    plain = isinstance(params.length, NoLength)
+    characters = np.zeros(rows.height) if plain else lengths(texts, rows["row"]).astype(np.float64)
     parts, noise = [], np.zeros(len(starts) - 1)
     for number, judge in enumerate(judges):
         values, scale = rows[f"{number}"].to_numpy(), np.ones(len(starts) - 1)
@@ -190,9 +205,10 @@ def ranked(rows: pl.DataFrame, judges: Sequence[str], params: PairParams, withou
     score = np.sum(parts, axis=0) / len(judges) if len(judges) > 1 else parts[0]
     prompt = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     order = np.lexsort((np.arange(len(score)), -score, prompt))
-    answers = rows.select("prompt_id", "candidate_id", "row", "characters")[order]
+    answers = rows.select("prompt_id", "candidate_id", "row")[order]
     return Pool(
         answers=answers.with_columns(score=pl.Series(score[order], dtype=pl.Float64)),
+        texts=texts,
         starts=starts,
         by_judge={judge: part[order] for judge, part in zip(judges, parts, strict=True)},
         noise=noise,

@@ -89,7 +89,7 @@ def reasons(
 
 
 def as_pairs(candidates: pl.DataFrame, pool: Pool, kept: pl.DataFrame, iteration: str) -> pl.DataFrame:
-    """The pairs of `kept` (schemas.PAIRS) in their canonical order, with texts from `candidates`."""
+    """The pairs of `kept` (schemas.PAIRS) in the order of prompts, with texts from `candidates`."""
     ends = {side: pool.answers[kept[side]] for side in ("chosen", "rejected")}
     texts = {side: candidates["response"].gather(own["row"]) for side, own in ends.items()}
     rows = pl.DataFrame(
@@ -113,7 +113,7 @@ def as_pairs(candidates: pl.DataFrame, pool: Pool, kept: pl.DataFrame, iteration
         judge=pl.lit("+".join(pool.by_judge)),
         **{side: pl.concat_list(own) for side, own in answer.items()},
     )
-    return made.select(list(PAIRS.columns)).sort(PAIRS.key).collect()
+    return made.select(list(PAIRS.columns)).collect()
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Paired:
     """What became of the prompts of an iteration."""
 
     pairs: pl.DataFrame
-    """schemas.PAIRS, in their canonical order."""
+    """schemas.PAIRS, in the order of prompts."""
     dropped: pl.DataFrame
     """For the ledger: its origin columns, prompt_id, reason, value, threshold, detail."""
     asked: int
