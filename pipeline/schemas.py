@@ -202,10 +202,32 @@ PAIRS = Table(
         "chosen_score": pl.Float64,
         "rejected_score": pl.Float64,
         "margin": pl.Float64,
-        "judge": pl.String,
+        "judge": pl.String,  # whose scores these are; those of several that were joined with a +
     },
-    key=("iteration", "prompt_id"),
+    key=("iteration", "prompt_id", "pair_id"),
     rules={"the margin is positive": pl.col("margin") > 0, **PREFERENCE_RULES},
+)
+
+#: One row per pair rule, the recipe's own is number 0: what it gives from the candidates of an iteration.
+COUNTERFACTUALS = Table(
+    name="counterfactuals",
+    made_by="counterfactual",
+    columns={
+        "number": pl.Int64,
+        "strategy": pl.String,
+        "length": pl.String,
+        "prompts": pl.Int64,
+        "paired": pl.Int64,  # prompts with a pair
+        "pairs": pl.Int64,
+        # Null where there are no pairs; `agreement` also where there is one judge.
+        "margin": pl.Float64,  # mean, on the scale of the score that orders
+        "length_gap": pl.Float64,  # characters of chosen less rejected, mean
+        "longer_chosen": pl.Float64,  # share of pairs; equal lengths count half
+        "overlap": pl.Float64,  # share of pairs that are pairs of the recipe's rule, too
+        "agreement": pl.Float64,  # share of pairs whose chosen answer every judge scores higher
+    },
+    key=("number",),
+    nullable=frozenset({"margin", "length_gap", "longer_chosen", "overlap", "agreement"}),
 )
 
 #: One row per validation prompt and policy.

@@ -4,6 +4,7 @@ The recipe bounds them: a slice has at most so many prompts, a prompt so many an
 stays as it is counts for itself.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import comb
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
 from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
+from pipeline.pair_rules import PairParams, pairs_per_prompt
 from pipeline.params import Params, load
 from pipeline.ranking import most_games
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
@@ -78,7 +80,8 @@ class Bounds:
             case "evaluate_judges":
                 return self.judge_evaluation()
             case "train":
-                return references(self.asked(key))
+                each = pairs_per_prompt(self.section("pair", PairParams).strategy)
+                return references(each * self.asked(key))
             case _:
                 return self.offline(outlook)
 
@@ -100,22 +103,15 @@ class Bounds:
         return sum(wanted.count for wanted in self.section("generate", GenerateParams).samples)
 
     def judge(self, key: str, outlook: Outlook) -> Most:
-        """A score per answer; or pairs of a prompt's answers in both orders: all, or those of a knock-out.
-
-        A cascade may ask both.
-        """
+        """By each judge a score per answer; or pairs of a prompt's answers in both orders: all, or those of a
+        knock-out. A cascade may ask both."""
         params, candidates = self.section("judge", JudgeParams), outlook.words[1]
         if candidates not in outlook.stale + outlook.absent:
             table = table_of(Path(candidates) / "candidates.parquet")
             answers = table.group_by("prompt_id").len().collect()["len"].to_list()
         else:
             answers = [self.answers] * self.asked(key)
-        scores: Most = [("score", params.engine, sum(answers))] if params.rewards else []
-        if params.kind == "bt":
-            return scores
-        robin = params.ranking == "round_robin" and not params.rewards
-        games = (comb(count, 2) if robin else most_games(count) for count in answers)
-        return [*scores, (*params.cells, 2 * sum(games))]
+        return [row for one in params.jury for row in judge_asks(one, answers)]
 
     def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
         """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
@@ -148,6 +144,16 @@ class Bounds:
         if mix in outlook.stale + outlook.absent:
             raise Unbounded
         return references(height(Path(mix) / "train.parquet"))
+
+
+def judge_asks(params: JudgeParams, answers: Sequence[int]) -> Most:
+    """Most rows that one judge asks of prompts with so many answers each."""
+    scores: Most = [("score", params.engine, sum(answers))] if params.rewards else []
+    if params.kind == "bt":
+        return scores
+    robin = params.ranking == "round_robin" and not params.rewards
+    games = (comb(count, 2) if robin else most_games(count) for count in answers)
+    return [*scores, (*params.cells, 2 * sum(games))]
 
 
 def references(pairs: int) -> Most:

@@ -12,6 +12,7 @@ from pipeline.report.inputs import Folders, Recipe, read_json
 from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
 from pipeline.report.judges import JudgeFacts, judge_facts
 from pipeline.report.mixes import MixFacts, mix_facts
+from pipeline.report.pair_rules import PairRuleFacts, pair_rule_facts, pair_rule_metrics
 from pipeline.report.policies import PolicyFacts, policies
 from pipeline.report.runs import Curve, training_curves
 
@@ -28,6 +29,7 @@ class Findings:
     curves: dict[str, list[Curve]]
     judges: JudgeFacts
     iterations: list[IterationFacts]
+    pair_rules: list[PairRuleFacts]
     policies: list[PolicyFacts]
     verdict: dict[str, Any]
     release: dict[str, Any]
@@ -47,6 +49,7 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         curves=training_curves(folders, recipe),
         judges=judge_facts(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
+        pair_rules=[pair_rule_facts(t, folders.counterfactuals / t) for t in recipe.iterations],
         policies=policies(folders, recipe),
         verdict=read_json(folders.select / "verdict.json", "select"),
         release=read_json(folders.release / "facts.json", "release"),
@@ -183,6 +186,7 @@ def metrics(found: Findings) -> object:
             | {"too_long_to_pack": every["pack"].dropped},
             "judges": judge_metrics(found.judges),
             "iterations": {one.name: iteration_metrics(one, found) for one in found.iterations},
+            "pair_rules": {one.name: pair_rule_metrics(one) for one in found.pair_rules},
             "policies": {one.name: policy_metrics(one) for one in found.policies},
             "selection": {"best": found.verdict["best"]},
         }

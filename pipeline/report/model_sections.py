@@ -76,9 +76,13 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
     ]
-    for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
+    for stage, what in (
+        ("generate", "Dropped candidates"),
+        ("pair", "Dropped pairs"),
+        ("train", "Pairs not trained on"),
+    ):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
-        rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+        rows += [[f"{what}: {reason}", count(n)] for reason, n in dropped.items()]
     return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows)
 
 

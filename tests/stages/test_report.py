@@ -176,6 +176,15 @@ def test_an_iteration_shows_who_answered_and_how(page):
     ]
 
 
+def test_other_pair_rules_stand_beside_the_recipes(page, figures):
+    rules = grid(page, "Pair rules on t1")
+    assert rules[0] == ["best_worst", "none", "1", "1", "3.000", "13.0", "100.0%", "100.0%", "50.0%"]
+    assert rules[1] == ["margin_band, low 0.5, high 2.0", "none", "0", "0", *["\u2013"] * 5]
+    assert grid(page, "Judges of t1") == [["bt and pairwise", "0.500", "2"]]
+    assert figures["pair_rules"]["t1"]["rank_agreement"] == {"bt and pairwise": 0.5}
+    assert figures["pair_rules"]["t1"]["rules"]["best_worst; length none"]["length_gap"] == 13.0
+
+
 def test_packing_counts_tokens_and_fill(figures):
     assert {name: figures["sft"][name] for name in ("kept", "blocks", "tokens", "fill")} == {
         "kept": 3,
