@@ -230,6 +230,25 @@ COUNTERFACTUALS = Table(
     nullable=frozenset({"margin", "length_gap", "longer_chosen", "overlap", "agreement"}),
 )
 
+#: What the next iteration trains on besides its own pairs, no pair twice.
+HISTORY = Table(
+    name="history",
+    made_by="train",
+    columns=ORIGIN
+    | {
+        "since": pl.String,  # an iteration, or `offline` for the pairs of a mix
+        "prompt_id": pl.String,
+        "pair_id": pl.String,
+        "chosen_id": pl.String,
+        "rejected_id": pl.String,
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+    },
+    key=("pair_id",),
+    rules=PREFERENCE_RULES,
+)
+
 #: One row per validation prompt and policy.
 EVALUATIONS = Table(
     name="evaluations",

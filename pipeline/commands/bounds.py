@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import comb
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -22,7 +22,9 @@ from pipeline.ranking import most_games
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.offline_dpo import OfflineDpoParams
+from pipeline.stages.offline_pairs import OfflinePairsParams
 from pipeline.stages.prompts import PromptsParams
+from pipeline.stages.train import TrainParams
 
 #: Rows by kind, and by the engine that computes them.
 Most = list[tuple[Kind, str, int]]
@@ -80,8 +82,7 @@ class Bounds:
             case "evaluate_judges":
                 return self.judge_evaluation()
             case "train":
-                each = pairs_per_prompt(self.section("pair", PairParams).strategy)
-                return references(each * self.asked(key))
+                return self.training(key, outlook)
             case _:
                 return self.offline(outlook)
 
@@ -135,6 +136,29 @@ class Bounds:
         params = self.section("evaluate_judges", EvaluateJudgesParams)
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
         return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
+
+    def training(self, key: str, outlook: Outlook) -> Most:
+        """The pairs of an iteration, as many of each prompt as its strategy makes, and those that stood before it."""
+        params = self.section("train", TrainParams)
+        if not params.objective.reference:
+            return []
+        return references(self.paired(key) + self.earlier(key, outlook.words[2], outlook, params.data))
+
+    def paired(self, key: str) -> int:
+        """Most pairs of an iteration."""
+        return pairs_per_prompt(self.section("pair", PairParams).strategy) * self.asked(key)
+
+    def earlier(self, key: str, folder: str, outlook: Outlook, data: str) -> int:
+        """What an iteration adds to its own pairs: what stands there, or what the recipe lets it grow to."""
+        if folder not in outlook.stale + outlook.absent:
+            return height(Path(folder) / "history.parquet")
+        offline, chain = self.section("offline_pairs", OfflinePairsParams), load("iterations", dict[str, Any])
+        if offline.max_pairs is None:
+            raise Unbounded
+        before, pairs = chain[key]["prev"], offline.max_pairs
+        while data == "cumulative" and before in chain:
+            pairs, before = pairs + self.paired(before), chain[before]["prev"]
+        return pairs
 
     def offline(self, outlook: Outlook) -> Most:
         """The pairs up to the cap, or all of a mix that stays."""

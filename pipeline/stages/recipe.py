@@ -32,6 +32,7 @@ SECTIONS = {
     "pairwise": "pipeline.stages.pairwise:PairwiseParams",
     "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
     "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
+    "offline_pairs": "pipeline.stages.offline_pairs:OfflinePairsParams",
     "generate": "pipeline.stages.generate:GenerateParams",
     "judge": "pipeline.engines.judging:JudgeParams",
     "pair": "pipeline.pair_rules:PairParams",
@@ -41,6 +42,8 @@ SECTIONS = {
     "select": "pipeline.stages.select:SelectParams",
 }
 MIX = "pipeline.stages.mix:MixParams"
+MIXED = ("reward", "pairwise", "offline_dpo", "offline_pairs")
+"""The sections that name a mix."""
 TABLES = ("sources", "mixes", "iterations")
 
 
@@ -159,7 +162,7 @@ def check_references(
             f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"}
         )
     known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
-    named = {f"{name}.mix": [sections[name].mix] for name in ("reward", "pairwise", "offline_dpo")}
+    named = {f"{name}.mix": [sections[name].mix] for name in MIXED}
     for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
         known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
     block, longest = sections["pack"].block, sections["sft"].max_length
