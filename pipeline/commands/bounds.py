@@ -138,7 +138,7 @@ class Bounds:
         return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
 
     def training(self, key: str, outlook: Outlook) -> Most:
-        """The pairs of an iteration, as many of each prompt as its strategy makes, and those that stood before it."""
+        """The pairs of an iteration, as many of each prompt as the strategy makes, and those before it."""
         params = self.section("train", TrainParams)
         if not params.objective.reference:
             return []
