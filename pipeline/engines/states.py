@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of token sequences: the last layer's state at the last token, from the row store.
+"""What a frozen backbone makes of token sequences: the state at the last token, from the row store.
 
 A score head reads nothing else of a sequence. So with the backbone left as it is (training.train_layers:
 head), each side of a pair is read once, whatever is then trained on it and how often; and the same states
@@ -37,9 +37,10 @@ def states(model: Path, sequences: Sequence[Ids], *, dtype: Dtype) -> np.ndarray
     plan a state that nothing has computed is NaN. UserError for a state that is not finite.
     """
     found = fill(StateWork(model, "transformers", dtype), sequences, launcher())["value"]
-    known = found.list.len() == (width := found.list.len().max() or 0)
-    matrix = np.full((len(found), int(width)), np.nan, np.float32)  # a stand-in of a plan has one number
-    matrix[known.to_numpy()] = found.filter(known).list.to_array(int(width)).to_numpy()
+    sizes = found.list.len().to_numpy()
+    known, width = sizes == sizes.max(initial=0), int(sizes.max(initial=0))
+    matrix = np.full((len(found), width), np.nan, np.float32)  # a stand-in of a plan has one number
+    matrix[known] = found.filter(pl.Series(known)).list.to_array(width).to_numpy()
     return matrix
 
 

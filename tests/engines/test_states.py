@@ -1,4 +1,4 @@
-"""States of a frozen backbone: what a score head would read, computed once for whatever is trained on them."""
+"""States of a frozen backbone: what a score head would read, computed once for all that asks them."""
 
 import math
 
