@@ -17,7 +17,7 @@ from pipeline.engines.repeatable import labelled_positions_only, quiet
 from pipeline.engines.weights import load_language_model, load_tokenizer
 from pipeline.execution import execution
 from pipeline.filling import Compute, fill
-from pipeline.training import REFERENCE_LOGPS
+from pipeline.objectives import REFERENCE_LOGPS
 
 Asks = Sequence[tuple[Ids, Ids]]
 
