@@ -317,6 +317,7 @@ def make(root: Path) -> None:
     write_sft(root)
     for run in ("reward", "second", "pairwise", "offline_dpo", "t1"):
         close(root / "training" / run, run, "pairs", 1)
+    close(root / "training" / "t0", "offline_pairs", "pairs", 0)
     write_iteration(root / "iterations" / "t1")
     write_counterfactuals(root / "counterfactuals" / "t1")
     write_policies(root)

@@ -237,10 +237,11 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 6 + 5
+    assert len(shown) == 4 + 1 + 3 + 7 + 5
+    assert shown["offline_pairs"][:3] == ["0", "0", "0"]
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 19 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 20 stages" in page
     assert "fails" not in page
 
 
