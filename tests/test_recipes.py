@@ -190,8 +190,8 @@ def examples() -> list[dict[str, Any]]:
 
 
 def changed(recipe: Any, example: Any) -> Any:
-    """The recipe with the keys of an example; an objective is replaced as a whole."""
-    if not isinstance(example, dict) or "kind" in example:
+    """The recipe with the keys of an example; what has a kind or a rule is replaced as a whole."""
+    if not isinstance(example, dict) or {"kind", "rule"} & set(example):
         return example
     return recipe | {key: changed(recipe[key], value) for key, value in example.items()}
 
