@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = (
-    *("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup"),
+    *("standardize", "dedup", "decontaminate", "packing", "pairs", "mix_full_scale", "startup"),
     *("generation_transformers", "generation_vllm", "scoring", "projection", "incremental"),
     "reference_memory",
 )

@@ -17,7 +17,7 @@ from typing import Literal
 
 import polars as pl
 
-Kind = Literal["sample", "score", "prefer", "log_probs", "reply"]
+Kind = Literal["sample", "score", "prefer", "log_probs", "reply", "state"]
 
 #: The value columns of each kind.
 VALUES: Mapping[str, pl.Schema] = {
@@ -25,6 +25,8 @@ VALUES: Mapping[str, pl.Schema] = {
     "score": pl.Schema({"value": pl.Float64}),  # the reward of a token sequence
     "prefer": pl.Schema({"value": pl.Float64}),  # the probability of the first label
     "log_probs": pl.Schema({"value": pl.Float64}),  # nats, summed over the response
+    # The last layer's state at the last token of a sequence, as many numbers as the model is wide.
+    "state": pl.Schema({"value": pl.List(pl.Float32)}),
     # The answer of a chat endpoint. Tokens as it counted them, null where it does not tell; how often the
     # request was sent again.
     "reply": pl.Schema(

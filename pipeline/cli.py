@@ -6,6 +6,7 @@
     pairmill plan [STAGE ...] [--all] [--json]         what would run, which rows it computes, how long
     pairmill store stats [--json]                      the row store: what it holds, and who asks it
     pairmill store gc [--dry-run]                      remove the rows that the recipe does not ask
+    pairmill compare FOLDER ... [--against POLICY]     policies of several runs of a recipe, such as of seeds
     pairmill costs                                     wall time and peak memory of each stage that ran here
 
 Exit status: 0 done, 1 the doctor found something, 2 a user's mistake.
@@ -86,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=plan_repro)
 
     add_store(commands)
+
+    command = commands.add_parser(
+        "compare", help="the policies of several runs of a recipe, such as one per seed, against one of them"
+    )
+    command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="checkouts that were run")
+    command.add_argument("--against", default="t0", metavar="POLICY", help="default: t0")
+    command.set_defaults(run=compare)
 
     command = commands.add_parser("costs", help="wall time and peak memory of each stage, as last run here")
     command.set_defaults(run=costs)
@@ -210,6 +218,14 @@ def store_gc(words: argparse.Namespace) -> int:
 
     removed = store.collect(days=words.older_than, dry_run=words.dry_run, force=words.force)
     say(*store.report(removed, dry_run=words.dry_run))
+    return 0
+
+
+def compare(words: argparse.Namespace) -> int:
+    """One line per policy: gains with intervals over prompts, and in each run."""
+    from pipeline.commands.compare import compared
+
+    say(*aligned(compared(words.folders, words.against)))
     return 0
 
 

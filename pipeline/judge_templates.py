@@ -93,15 +93,20 @@ class Template:
         return self.verdicts.get(answer.strip().rpartition("\n")[2].strip())
 
 
-def load_template(path: Path, kind: TemplateKind) -> Template:
-    """The template in a file; UserError names the file, and each placeholder that is missing or unknown."""
+def load_template(path: Path) -> Template:
+    """The template in a file, its kind told by its closing line: one with a score rates a single answer.
+
+    UserError names the file, and each placeholder that is missing or unknown.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: expected a template, UTF-8 text, found {' '.join(str(error).split())}; correct the "
-            f"path in params.yaml, or start from recipes/templates/{kind}.txt"
+            "path in params.yaml, or start from recipes/templates/pair.txt"
         ) from None
+    asked = {match[1] for match in PLACEHOLDER.finditer(text)}
+    kind: TemplateKind = "single" if "score" in asked and "verdict" not in asked else "pair"
     check_placeholders(path, kind, text)
     closing = CLOSING.search(text)
     if closing is None or PLACEHOLDER.search(closing[1]):

@@ -67,7 +67,8 @@ def stand_ins(cells: Cells, keys: pl.Series) -> pl.DataFrame:
         "finish_reason": pl.lit("stop"),
         "retries": pl.lit(0),
     }
-    numbers = {"value": pl.lit(math.nan)}
+    state = cells.kind == "state"  # of which a stand-in has one number
+    numbers = {"value": pl.concat_list(pl.lit(math.nan)) if state else pl.lit(math.nan)}
     values = texts if "text" in VALUES[cells.kind] else numbers
     frame = keys.rename("key").to_frame().with_columns(**values)
     return frame.select(cells.schema.names()).cast(dict(cells.schema))

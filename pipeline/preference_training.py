@@ -38,9 +38,10 @@ def fitting(
         pairs, Chat.load(model), max_length=max_length, overflow=overflow, sides=sides
     )
     if tokens.is_empty():
+        section = stage.replace("reward@", "rewards.").partition("@")[0]
         raise UserError(
             f"{stage}: expected pairs of at most {max_length} tokens, found none among {pairs.height}; "
-            f"raise {stage.partition('@')[0]}.training.max_length in params.yaml"
+            f"raise {section}.training.max_length in params.yaml"
         )
     ledger = Ledger(stage, "pairs")
     ledger.drop(dropped, id_column="pair_id")

@@ -7,7 +7,7 @@ same gradients, apart from rounding.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,16 +47,20 @@ class TrainingParams(Params):
     max_length: int = Field(gt=1)
     """Longest row in tokens. The stage drops or cuts longer rows and counts them; a trainer refuses them."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
-    train_layers: Literal["all", "head"]
-    """"head" leaves the backbone as it is and trains the score head or the output layer alone."""
+    train_layers: Literal["all", "head"] | Annotated[int, Field(ge=1)]
+    """"head" leaves the backbone as it is and trains the score head or the output layer alone. A number
+    trains as many of the last layers, the last norm, and the head where it is no copy of the input
+    embeddings: what lies below is only read, so a step costs a fraction."""
     lora: Lora | None
     """null trains the layers themselves; a score head is trained whole in any case."""
 
     @model_validator(mode="after")
     def one_way(self) -> "TrainingParams":
-        """A backbone that is left as it is has no use for adapters."""
-        if self.lora is not None and self.train_layers == "head":
-            raise ValueError("lora: expected null with train_layers: head, found adapters; set one of them")
+        """Adapters lie beside all layers, or layers are trained themselves."""
+        if self.lora is not None and self.train_layers != "all":
+            raise ValueError(
+                f"lora: expected null with train_layers: {self.train_layers}, found adapters; set one of them"
+            )
         return self
 
 

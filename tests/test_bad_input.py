@@ -56,9 +56,9 @@ def refused(project: Path, stage: str, *words: str, env: dict[str, str] | None =
         ("generate.top_p", 0.9, "unknown key generate.top_p"),
         ("pack.block", "many", "pack.block: input should be a valid integer, found 'many'"),
         (
-            "reward.training.learning_rate",
+            "rewards.reward.training.learning_rate",
             -1.0,
-            "reward.training.learning_rate: input should be greater than 0",
+            "rewards.reward.training.learning_rate: input should be greater than 0",
         ),
         ("base_model.source", "llama", "base_model.source: expected a model source"),
         (

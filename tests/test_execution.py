@@ -123,7 +123,7 @@ def test_stages_give_the_same_bytes_under_other_settings(smoke, tmp_path):
     in_file(project, shard_rows=3, sample_batch=2, score_batch_tokens=300, state="elsewhere")
     for stage, *inputs in (
         ("generate", "t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base"),
-        ("judge", "t1", "data/iterations/t1/generate", "models/reward"),
+        ("judge", "t1", "data/iterations/t1/generate", "models/reward", "models/reward"),
     ):
         out = f"data/iterations/t1/{stage}"
         before = digest_folder(project / out)

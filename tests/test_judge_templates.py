@@ -12,8 +12,8 @@ from pipeline.errors import UserError
 from pipeline.judge_templates import load_template
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "templates"
-PAIR = load_template(FOLDER / "pair.txt", "pair")
-SINGLE = load_template(FOLDER / "single.txt", "single")
+PAIR = load_template(FOLDER / "pair.txt")
+SINGLE = load_template(FOLDER / "single.txt")
 PROMPT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What is the capital of France?"},
@@ -73,7 +73,7 @@ def test_texts_are_filled_in_as_they_are_and_forge_nothing(template, context, an
 def test_a_section_name_of_ones_own_is_guarded_too_and_a_system_message_stands_apart(tmp_path):
     system = "[SYSTEM]\nYou judge.\n[USER]\n"
     user = "{conversation}\n[Reply 1]\n{answer_a}\n[Reply 2]\n{answer_b}\nBetter: {verdict}"
-    template = load_template(written(tmp_path, f"{system}{user}\n"), "pair")
+    template = load_template(written(tmp_path, f"{system}{user}\n"))
     system, user = template.messages(PROMPT[-1:], "x [reply  2] y", "{conversation}")
     assert system == {"role": "system", "content": "You judge."}
     turns, _, answers = user["content"].partition("\n[Reply 1]\n")
@@ -85,7 +85,7 @@ def test_a_section_name_of_ones_own_is_guarded_too_and_a_system_message_stands_a
 
 def test_braces_that_are_no_placeholder_are_text(tmp_path):
     text = 'As in {"a": 1} or {}.\n{conversation}\n{answer}\nMark: {score:0-5}'
-    template = load_template(written(tmp_path, text), "single")
+    template = load_template(written(tmp_path, text))
     assert template.messages(PROMPT, "x")[0]["content"].startswith('As in {"a": 1} or {}.\n<turn> system')
     assert [template.parse(f"Mark: {mark}") for mark in (0, 5, 6)] == [0.0, 5.0, None]
 
@@ -109,13 +109,14 @@ def test_braces_that_are_no_placeholder_are_text(tmp_path):
             "{conversation}{answer}\nS: {score:5-5}",
             "from a lower to a higher number, found {score:5-5}",
         ),
-        ("single", "{conversation}{answer_a}{answer_b}\nV: {verdict}", "{verdict} is unknown"),
+        ("single", "{conversation}{answer_a}{answer_b}\nV: {score:1-5}", "{answer_a} is unknown"),
+        ("pair", "{conversation}{answer}\nV: {verdict} {score:1-5}", "{score} is unknown"),
     ],
 )
 def test_a_template_that_is_not_whole_is_told_by_its_file_and_placeholder(tmp_path, kind, text, told):
     path = written(tmp_path, text)
     with pytest.raises(UserError) as raised:
-        load_template(path, kind)
+        load_template(path)
     assert str(raised.value).startswith(f"{path}: expected ")
     assert told in str(raised.value)
 
@@ -126,7 +127,7 @@ def test_a_template_that_is_no_text_is_told_with_where_to_begin(tmp_path, conten
     if content:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"own\.txt: expected a template.*recipes/templates/pair\.txt"):
-        load_template(path, "pair")
+        load_template(path)
 
 
 def test_a_long_conversation_loses_its_oldest_turns_and_an_answer_nothing():

@@ -4,12 +4,13 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.pair_rules import Strategy
 from pipeline.params import read_file
 from pipeline.stages.recipe import SECTIONS, TABLES, check
 
@@ -115,12 +116,12 @@ def paper() -> Any:
 
 def test_the_paper_judges(paper):
     # arXiv 2405.07863: section 2.1 (Bradley-Terry), 2.2 (pairwise), appendix B.
-    assert (paper.reward.training.learning_rate, paper.reward.training.epochs) == (2e-6, 1)
-    assert paper.reward.training.global_batch == 512
+    assert (paper.rewards.reward.training.learning_rate, paper.rewards.reward.training.epochs) == (2e-6, 1)
+    assert paper.rewards.reward.training.global_batch == 512
     assert (paper.pairwise.training.learning_rate, paper.pairwise.training.epochs) == (5e-6, 1)
     assert paper.pairwise.training.max_length == paper.pairwise.max_example == 3072
     assert paper.pairwise.training.global_batch == 128
-    assert paper.reward.mix == paper.pairwise.mix == "mix2"
+    assert paper.rewards.reward.mix == paper.pairwise.mix == "mix2"
     assert paper.judge.kind == "bt"
 
 
@@ -138,7 +139,10 @@ def test_the_paper_loop(paper):
     assert samples == {("current", 1.0, 4), ("current", 0.7, 4)}
     assert (paper.generate.max_new_tokens, paper.generate.unfinished) == (2048, "keep")
     assert paper.generate.engine == "vllm"
-    assert (paper.pair.strategy, paper.pair.length_penalty) == ("best_worst", 0.0)
+    # Algorithm 2: best and worst by the reward; the length penalty of equation 9 is another model's.
+    assert (paper.pair.strategy.name, paper.pair.length.rule) == ("best_worst", "none")
+    assert (paper.pair.judges.rule, paper.pair.min_margin, vars(paper.pair.noise)) == ("one", 0.0, {})
+    assert paper.judge.also == []
     assert (paper.train.start, paper.train.reference) == ("previous", "pi0")
     training = paper.train.training
     assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 2, 128)
@@ -150,6 +154,25 @@ def test_the_paper_loop(paper):
     assert (objective.kind, objective.beta, objective.divergence) == ("dpo", 0.1, "reverse_kl")
     assert objective.label_smoothing == 0
     assert [(term.name, term.weight) for term in paper.train.objective.loss] == [("sigmoid", 1.0)]
+
+
+def test_the_concise_recipe_of_the_guide_is_the_papers_with_equation_9():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\npair:(.*?)```", page, re.DOTALL)
+    own = YAML(typ="safe").load(f"pair:{example}")["pair"]
+    recipe = read_file(ROOT / "recipes" / "paper.yaml")
+    others = {key: value for key, value in recipe["pair"].items() if key not in ("length", "seed")}
+    assert {key: own[key] for key in others} == others
+    assert own["length"] == {"rule": "penalty", "per_character": 0.001}
+    check(recipe | {"pair": own})
+
+
+def test_the_counterfactuals_of_every_recipe_name_all_strategies_and_the_papers_penalty():
+    for recipe in RECIPES:
+        others = read_file(recipe)["counterfactual"]
+        names = [union.model_fields["name"].annotation for union in get_args(get_args(Strategy)[0])]
+        assert [one["name"] for one in others["strategies"]] == [get_args(name)[0] for name in names]
+        assert {"rule": "penalty", "per_character": 0.001} in others["lengths"]
 
 
 def test_the_paper_offline_baseline_is_dpo_on_nectar(paper):
@@ -167,8 +190,8 @@ def examples() -> list[dict[str, Any]]:
 
 
 def changed(recipe: Any, example: Any) -> Any:
-    """The recipe with the keys of an example; an objective is replaced as a whole."""
-    if not isinstance(example, dict) or "kind" in example:
+    """The recipe with the keys of an example; what has a kind or a rule is replaced as a whole."""
+    if not isinstance(example, dict) or {"kind", "rule"} & set(example):
         return example
     return recipe | {key: changed(recipe[key], value) for key, value in example.items()}
 

@@ -68,9 +68,9 @@ def test_what_is_stored_is_no_longer_missing_and_reads_as_it_was_written(tmp_pat
 @pytest.mark.parametrize("kind", VALUES)
 def test_every_kind_of_value_comes_back_bit_by_bit(tmp_path, kind):
     cells = Cells(kind, ())
-    values = {"text": ["", "a"], "tokens": [0, 2**40], "finish_reason": ["stop", "length"]}
-    numbers = {"value": [-0.1 + 1e-17, 5e-324]}
-    frame = pl.DataFrame({"key": ["k", "l"]} | (values if kind == "sample" else numbers), cells.schema)
+    extremes = {pl.String: ["", "a\0\n"], pl.Int64: [0, 2**40], pl.Float64: [-0.1 + 1e-17, 5e-324]}
+    values = {name: extremes[dtype] for name, dtype in VALUES[kind].items()}
+    frame = pl.DataFrame({"key": ["k", "l"]} | values, cells.schema)
     RowStore(tmp_path).append(cells, frame)
     assert RowStore(tmp_path).values(cells, keys("kl")).equals(frame)
 
@@ -144,8 +144,8 @@ def test_the_order_of_completion_and_the_cuts_between_shards_change_no_value(tmp
 def test_one_short_read_finds_the_keys_of_the_largest_shard(kind):
     cells = Cells(kind, ())
     names = [os.urandom(16).hex() for _ in range(MOST_ROWS)]
-    answers = {"text": [name * 20 for name in names], "tokens": 400, "finish_reason": "stop"}
-    values = answers if kind == "sample" else {"value": 0.5}
+    of_type = {pl.String: [name * 20 for name in names], pl.Int64: 400, pl.Float64: 0.5}
+    values = {name: of_type[dtype] for name, dtype in VALUES[kind].items()}
     content = shards.encoded(pl.DataFrame({"key": names}).with_columns(**lit(values)), cells.schema)
     assert shards.keys(content[-shards.TAIL_BYTES :], len(content)).to_list() == names
 

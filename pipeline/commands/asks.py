@@ -32,6 +32,7 @@ ASKING: Mapping[str, Asks] = {
     "evaluate": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
     "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
     "evaluate_judges": Asks("made", ("score", "prefer", "reply", "sample")),
+    "control": Asks("made", ("score",)),
     "train": Asks("referenced", ("log_probs",)),
     "offline_dpo": Asks("referenced", ("log_probs",)),
 }

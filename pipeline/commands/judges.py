@@ -33,7 +33,8 @@ def models_of_recipe() -> list[Path]:
     if not found:
         raise UserError(
             f"expected a model of a judge, found none of {', '.join(dict.fromkeys(named))}; "
-            f"make them with: dvc repro reward pairwise, or name a folder: pairmill doctor judges FOLDER"
+            "make them with: dvc repro reward@reward pairwise, or name a folder: pairmill doctor judges "
+            "FOLDER"
         )
     return found
 
@@ -75,7 +76,7 @@ def faults_of(one: Examination) -> Iterator[str]:
         yield said + (
             f"the pad token {one.pads_with_end} also ends answers, so that the head reads the token before: "
             f"set pad_token_id in config.json and pad_token in tokenizer_config.json to a special token that "
-            f"ends no answer, or train the model again, which does so: dvc repro reward"
+            f"ends no answer, or train the model again, which does so: dvc repro reward@reward"
         )
         return
     yield said + (

@@ -29,7 +29,7 @@ from pipeline.engines.weights import (
     load_language_model,
     load_reward_model,
     load_tokenizer,
-    padding_token,
+    reward_padding,
     save_trained,
 )
 from pipeline.errors import UserError
@@ -216,21 +216,29 @@ def fit_sft(rows: pl.DataFrame, job: Job, base: Path) -> None:
 
 def fit_reward(rows: pl.DataFrame, job: Job, base: Path, reward: RewardLoss) -> None:
     """See `trainers.train_reward`."""
-    from trl import RewardConfig, RewardTrainer
-
     with quiet():
-        arguments = RewardConfig(
-            **job.arguments(),
-            max_length=None,
-            center_rewards_coefficient=reward.center or None,
-        )
+        arguments = reward_arguments(job, reward)
         model, tokenizer = load_reward_model(base, job.params.seed), load_tokenizer(base)
-        ends = pl.concat([rows["chosen_ids"].list.last(), rows["rejected_ids"].list.last()])
-        tokenizer.pad_token = padding_token(tokenizer, model, set(ends.unique().to_list()))
+        tokenizer.pad_token = reward_padding(rows, tokenizer, model)
         freeze(model, job.params, job.run)
-        kind = smoothed(RewardTrainer, reward.label_smoothing) if reward.label_smoothing else RewardTrainer
-        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
+        kind, lengths = reward_trainer(reward), lengths_of(rows)
+        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths, base=base)
         save_trained(trainer, base, job.run.out, tokenizer.pad_token)
+
+
+def reward_arguments(job: Job, reward: RewardLoss, **changes: Any) -> Any:
+    """The arguments of TRL's reward trainer."""
+    from trl import RewardConfig
+
+    center = reward.center or None
+    return RewardConfig(**job.arguments() | changes, max_length=None, center_rewards_coefficient=center)
+
+
+def reward_trainer(reward: RewardLoss) -> type:
+    """TRL's reward trainer, for the labels that the recipe assumes."""
+    from trl import RewardTrainer
+
+    return smoothed(RewardTrainer, reward.label_smoothing) if reward.label_smoothing else RewardTrainer
 
 
 def fit_dpo(rows: pl.DataFrame, job: Job, policy: Path, objective: Preferring) -> None:

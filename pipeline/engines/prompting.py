@@ -79,37 +79,14 @@ class PromptedParams(Params):
         return self
 
 
-@dataclass(frozen=True)
-class PromptedPairs:
-    """What a prompted judge says of pairs: NaN in both columns where a question is in `unjudged`."""
-
-    compared: Compared
-    unjudged: tuple[Unjudged, ...]
-    account: Account
-
-
-@dataclass(frozen=True)
-class PromptedScores:
-    """What a prompted judge says of single answers: NaN where a question is in `unjudged`."""
-
-    scores: list[float]
-    unjudged: tuple[Unjudged, ...]
-    account: Account
-
-
-def prompted_compare(questions: Sequence[Question], model: Path, params: PromptedParams) -> PromptedPairs:
-    """What `PromptedComparer` says of some questions at once."""
-    compare = PromptedComparer(model, params)
-    compared = compare(questions)
-    return PromptedPairs(compared, tuple(compare.unjudged), compare.account)
-
-
 @dataclass
 class PromptedComparer:
-    """A judge of two answers (`comparing.Compare`), the model in a folder or at the endpoint: its verdict on
-    each question in both orders; a tie is a half.
+    """A judge of two answers (`comparing.Compare`), the model in a folder or at the endpoint.
 
-    A question is judged only where both answers can be read. UserError where of all that were asked so far,
+    By a template for two answers it is asked in both orders, and a tie is a half. By one for a single answer
+    each is rated alone: the higher rating is better, equal ones tie, and there are no orders to disagree.
+
+    A question is judged only where both replies can be read. UserError where of all that were asked so far,
     in whatever calls, more than `params.max_unparsable` cannot.
     """
 
@@ -121,32 +98,24 @@ class PromptedComparer:
     """Of all calls."""
 
     def __call__(self, questions: Sequence[Question]) -> Compared:
-        template = load_template(Path(self.params.template), "pair")
-        judge = Judge.of(self.model, self.params)
+        template, judge = load_template(Path(self.params.template)), Judge.of(self.model, self.params)
+        alone = template.kind == "single"
         both = [
-            [judge.question(template, prompt, *order) for order in ((a, b), (b, a))]
+            [
+                judge.question(template, prompt, *answers)
+                for answers in ([(a,), (b,)] if alone else [(a, b), (b, a)])
+            ]
             for prompt, a, b in questions
         ]
         values, unjudged, account = judge.values(template, both)
         self.unjudged += [replace(one, index=one.index + self.account.questions) for one in unjudged]
         self.account += account
         judge.check(self.unjudged, self.account)
-        as_asked, reversed_order = values.reshape(-1, 2).T
-        return Compared.of_orders(as_asked, 1 - reversed_order, unjudged)
-
-
-def prompted_scores(
-    rows: Sequence[tuple[Messages, str]], model: Path, params: PromptedParams
-) -> PromptedScores:
-    """The judge's score of each (prompt, answer), on the template's scale.
-
-    UserError where more than `params.max_unparsable` of those that were asked cannot be read.
-    """
-    template, judge = load_template(Path(params.template), "single"), Judge.of(model, params)
-    asked = [[judge.question(template, prompt, answer)] for prompt, answer in rows]
-    values, unjudged, account = judge.values(template, asked)
-    judge.check(unjudged, account)
-    return PromptedScores(values.flatten().tolist(), unjudged, account)
+        first, second = values.reshape(-1, 2).T
+        if alone:
+            better = 0.5 + 0.5 * np.sign(first - second)
+            return Compared.of_orders(better, better, unjudged)
+        return Compared.of_orders(first, 1 - second, unjudged)
 
 
 @dataclass(frozen=True)

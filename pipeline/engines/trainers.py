@@ -1,6 +1,6 @@
 """Training with TRL: supervised fine-tuning, reward models and DPO, on rows that are already tokens.
 
-The three functions write a model folder, its curves, and nothing else. The same call gives the same
+The functions write a model folder, its curves, and nothing else. The same call gives the same
 bytes (on one machine, with one number of threads, processes and one micro batch), also when it was
 killed meanwhile and called again. TRL never sees text: the one chat renderer has made the rows.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.engines.fitting import Job, fit_dpo, fit_reward, fit_sft, lengths_of
+from pipeline.engines.head import fit_head, save_head
 from pipeline.engines.launching import world_size
 from pipeline.errors import UserError
 from pipeline.objectives import REFERENCE_LOGPS, Dpo, Preferring
@@ -44,6 +45,40 @@ def train_reward(
     pairs = pairs.select(columns)
     checked(pairs, columns, params, run)
     Job.start("reward", pairs, params, run, reward.model_dump()).launch(fit_reward, pairs, base, reward)
+
+
+def train_head(
+    base: Path,
+    pairs: pl.DataFrame,
+    sides: tuple[np.ndarray, np.ndarray],
+    params: TrainingParams,
+    reward: RewardLoss,
+    run: Run,
+) -> None:
+    """`train_reward` with `train_layers: head`, where the states of both sides are known (engines/states.py).
+
+    In float32 the saved weights are those of `train_reward` but for rounding. In bfloat16 the states are, and
+    the head is trained in float32 on them.
+    """
+    weights = trained_head(base, pairs, sides, params, reward, run)
+    save_head(base, pairs, weights, params.seed, run.out)
+
+
+def trained_head(
+    base: Path,
+    pairs: pl.DataFrame,
+    sides: tuple[np.ndarray, np.ndarray],
+    params: TrainingParams,
+    reward: RewardLoss,
+    run: Run,
+) -> np.ndarray:
+    """The weights of the score head that `train_head` would save, (1, width); writes the curves alone."""
+    assert params.train_layers == "head", "states are those of a backbone that stays as it is"
+    columns = ("chosen_ids", "rejected_ids", *(["margin"] if "margin" in pairs.columns else []))
+    pairs = pairs.select(columns)
+    checked(pairs, columns, params, run)
+    assert all(len(side) == pairs.height for side in sides), "a side has a state per pair"
+    return fit_head(base, pairs, sides, params, reward, run)
 
 
 def train_dpo(

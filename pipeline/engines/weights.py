@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from pipeline.engines.adapters import ADAPTER, merged
 from pipeline.errors import UserError
 from pipeline.training import Run, TrainingParams
@@ -54,18 +56,27 @@ def load_reward_model(folder: Path, seed: int) -> Any:
 
 
 def freeze(model: Any, params: TrainingParams, run: Run) -> None:
-    """Leave only the head trainable where the params say so; UserError if it is not a layer of its own."""
-    if params.train_layers == "all":
+    """Leave only those layers trainable that the params say; UserError where the model has them not."""
+    wanted = params.train_layers
+    if wanted == "all":
         return
     head = getattr(model, "score", None) or model.get_output_embeddings()
-    inputs = model.get_input_embeddings()
-    if head is None or head.weight is inputs.weight:
+    separate = head is not None and head.weight is not model.get_input_embeddings().weight
+    if wanted == "head" and not separate:
         raise UserError(
             f"{run.title}.train_layers: expected a model whose output layer is separate, found one "
             f"tied to the input embeddings ({model.config.model_type}); set {run.title}.train_layers to all"
         )
+    layers = getattr(model.base_model, "layers", [])
+    if wanted != "head" and len(layers) < wanted:
+        raise UserError(
+            f"{run.title}.train_layers: expected at most the {len(layers)} layers of the model "
+            f"({model.config.model_type}), found {wanted}"
+        )
     model.requires_grad_(False)
-    head.requires_grad_(True)
+    trained = [] if wanted == "head" else [*layers[-wanted:], model.base_model.norm]
+    for layer in [*trained, *([head] if separate else [])]:
+        layer.requires_grad_(True)
 
 
 def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
@@ -95,6 +106,12 @@ def padding_token(tokenizer: Any, model: Any, ends: set[int]) -> str:
             f"found only {sorted(special.values())}; add a pad token to the base model"
         )
     return special[fit[0]]
+
+
+def reward_padding(rows: pl.DataFrame, tokenizer: Any, model: Any) -> str:
+    """The `padding_token` of pairs (chosen_ids, rejected_ids)."""
+    ends = pl.concat([rows["chosen_ids"].list.last(), rows["rejected_ids"].list.last()])
+    return padding_token(tokenizer, model, set(ends.unique().to_list()))
 
 
 def save_trained(trainer: Any, base: Path, out: Path, pad_token: str | None = None) -> None:

@@ -73,15 +73,17 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "prompts", folders.prompts
     yield "sft_mix", folders.sft_mix
     yield "pack", folders.packed
-    for run in ("reward", "pairwise", OFFLINE):
+    for run in (*recipe.rewards, "pairwise", OFFLINE):
         yield run, folders.training / run
     yield "offline_pairs", folders.training / PI0
     yield "evaluate_judges", folders.judge_evaluation
+    yield "evaluate_baselines", folders.baselines
     for t in recipe.iterations:
         yield f"generate@{t}", folders.iterations / t / "generate"
         yield f"judge@{t}", folders.iterations / t / "judge"
         yield f"pair@{t}", folders.iterations / t / "pair"
         yield f"train@{t}", folders.training / t
+        yield f"evaluate@{t}", folders.iterations / t / "evaluate"
 
 
 def accounts(folders: Folders, recipe: Recipe) -> dict[str, Account]:

@@ -6,13 +6,15 @@ from typing import Any
 from pipeline.baselines import TEST, TRAIN
 from pipeline.profiles import SIDES, WHOLE
 from pipeline.report.accounts import Account, accounts
+from pipeline.report.controls import ControlFacts, controls, shared_sources
 from pipeline.report.documents import DealFacts, PackingFacts, deal_facts, packing_facts
 from pipeline.report.grids import rounded
 from pipeline.report.inputs import Folders, Recipe, read_json
 from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
 from pipeline.report.judges import JudgeFacts, judge_facts
 from pipeline.report.mixes import MixFacts, mix_facts
-from pipeline.report.policies import PolicyFacts, policies
+from pipeline.report.pair_rules import PairRuleFacts, pair_rule_facts, pair_rule_metrics
+from pipeline.report.policies import PolicyFacts, evaluations, policies
 from pipeline.report.runs import Curve, training_curves
 
 
@@ -28,14 +30,18 @@ class Findings:
     curves: dict[str, list[Curve]]
     judges: JudgeFacts
     iterations: list[IterationFacts]
+    pair_rules: list[PairRuleFacts]
     policies: list[PolicyFacts]
+    controls: list[ControlFacts]
+    shared_sources: list[str]
+    """Of judge and control."""
     verdict: dict[str, Any]
     release: dict[str, Any]
 
 
 def findings(folders: Folders, recipe: Recipe) -> Findings:
     """Read all folders."""
-    every = accounts(folders, recipe)
+    every, rows = accounts(folders, recipe), evaluations(folders, recipe)
     return Findings(
         recipe=recipe,
         accounts=every,
@@ -47,7 +53,10 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         curves=training_curves(folders, recipe),
         judges=judge_facts(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
-        policies=policies(folders, recipe),
+        pair_rules=[pair_rule_facts(t, folders.counterfactuals / t) for t in recipe.iterations],
+        policies=policies(rows, recipe),
+        controls=controls(folders, recipe, rows),
+        shared_sources=shared_sources(folders, recipe),
         verdict=read_json(folders.select / "verdict.json", "select"),
         release=read_json(folders.release / "facts.json", "release"),
     )
@@ -164,6 +173,7 @@ def policy_metrics(one: PolicyFacts) -> dict[str, object]:
         "preference": one.preference,
         "length": one.length,
         "kl": one.kl,
+        "kl_per_token": one.kl_per_token,
         "unfinished": one.unfinished,
     }
 
@@ -182,7 +192,12 @@ def metrics(found: Findings) -> object:
             | {"too_long_to_pack": every["pack"].dropped},
             "judges": judge_metrics(found.judges),
             "iterations": {one.name: iteration_metrics(one, found) for one in found.iterations},
+            "pair_rules": {one.name: pair_rule_metrics(one) for one in found.pair_rules},
             "policies": {one.name: policy_metrics(one) for one in found.policies},
+            "controls": {
+                one.name: {"reward": one.reward, "gain": one.gain, "agreement": one.agreement}
+                for one in found.controls
+            },
             "selection": {"best": found.verdict["best"]},
         }
     )

@@ -26,8 +26,10 @@ class Folders:
     packed: Path
     training: Path
     iterations: Path
+    counterfactuals: Path
     baselines: Path
     judge_evaluation: Path
+    control: Path
     select: Path
     release: Path
     curves: Path
@@ -35,16 +37,21 @@ class Folders:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The names in params.yaml, in its order; `kinds` maps a source to its kind."""
+    """The names in params.yaml, in its order.
+
+    `kinds` maps a source to its kind, `rewards` a reward model to its mix; `control` is one of these.
+    """
 
     kinds: dict[str, str]
     mixes: tuple[str, ...]
+    rewards: dict[str, str]
+    control: str
     iterations: tuple[str, ...]
 
     @property
     def runs(self) -> tuple[str, ...]:
         """Every training run, in the order of the pipeline."""
-        return ("sft", "reward", "pairwise", OFFLINE, *self.iterations)
+        return ("sft", *self.rewards, "pairwise", OFFLINE, *self.iterations)
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -62,6 +69,8 @@ def recipe() -> Recipe:
     return Recipe(
         kinds={name: source["kind"] for name, source in sources.items()},
         mixes=tuple(load("mixes", dict[str, Any])),
+        rewards={name: row["mix"] for name, row in load("rewards", dict[str, Any]).items()},
+        control=str(load("control.model", str)).removeprefix("models/"),
         iterations=tuple(load("iterations", dict[str, Any])),
     )
 

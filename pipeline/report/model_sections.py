@@ -76,9 +76,13 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
     ]
-    for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
+    for stage, what in (
+        ("generate", "Dropped candidates"),
+        ("pair", "Dropped pairs"),
+        ("train", "Pairs not trained on"),
+    ):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
-        rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+        rows += [[f"{what}: {reason}", count(n)] for reason, n in dropped.items()]
     return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows)
 
 
@@ -141,6 +145,7 @@ def policy_view(found: Findings) -> dict[str, Any]:
             for title, intervals, reference in drawn
         ],
         "quality": quality_grid(found.policies, found.verdict["best"]),
+        "control": control_grid(found),
         "cost": cost_grid(found.policies, bounds, found.verdict["best"]),
     }
 
@@ -178,6 +183,28 @@ def quality_grid(policies: list[PolicyFacts], best: str) -> Grid:
     return Grid("How good", columns, rows, marked=best_row(policies, best), note=note)
 
 
+def control_grid(found: Findings) -> Grid:
+    """The policies as a reward model sees them that the loop never asked."""
+    rows = [
+        [
+            one.name,
+            spread(one.reward),
+            *((NONE, NONE) if one.name == PI0 else (spread(one.gain), percent(one.agreement))),
+        ]
+        for one in found.controls
+    ]
+    columns = ["Policy", "Reward by the control", "Gain over t0", "Agrees with the judge, %"]
+    shared = ", ".join(found.shared_sources)
+    note = (
+        f"The control, models/{found.recipe.control}, is trained on the mix "
+        f"{found.recipe.rewards[found.recipe.control]}, models/reward on {found.recipe.rewards['reward']}; "
+        + (f"sources in both: {shared}. " if shared else "no source is in both. ")
+        + "A gain that the judge sees and the control does not may be the judge's taste alone. Agreement: "
+        "the share of prompts on which both prefer the same answer, the policy's or t0's; 50% is chance."
+    )
+    return Grid("Seen by a model that the loop never asked", columns, rows, note=note)
+
+
 def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]], best: str) -> Grid:
     """Length and distance."""
     rows = []
@@ -191,6 +218,7 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
                 number(one.words, 1),
                 share(one.unfinished),
                 spread(one.kl),
+                NONE if one.name == PI0 else spread(one.kl_per_token, 4),
                 f"{number(bound)} (n = {n})" if n else NONE,
             ]
         )
@@ -201,11 +229,13 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
         "Words",
         "Cut at the limit",
         "KL to t0",
+        "KL per token",
         "Best-of-n bound",
     ]
     note = (
-        "KL in nats. The bound is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates "
-        "costs at most."
+        "KL in nats: the mean of log pi(y|x) - log pi_0(y|x) over answers y that the policy samples at "
+        "temperature 1, with a 95% bootstrap interval; per token, their sum over that of tokens. The bound "
+        "is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates costs at most."
     )
     return Grid("At what cost", columns, rows, marked=best_row(policies, best), note=note)
 

@@ -8,6 +8,7 @@ name, found by import at run time.
 """
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,22 +29,26 @@ SECTIONS = {
     "base_model": "pipeline.stages.base_model:BaseModelParams",
     "pack": "pipeline.stages.pack:PackParams",
     "sft": "pipeline.training:TrainingParams",
-    "reward": "pipeline.stages.reward:RewardParams",
     "pairwise": "pipeline.stages.pairwise:PairwiseParams",
     "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
     "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
     "offline_pairs": "pipeline.stages.offline_pairs:OfflinePairsParams",
     "generate": "pipeline.stages.generate:GenerateParams",
     "judge": "pipeline.engines.judging:JudgeParams",
-    "pair": "pipeline.stages.pair:PairParams",
+    "pair": "pipeline.pair_rules:PairParams",
+    "counterfactual": "pipeline.pair_rules:CounterfactualParams",
     "train": "pipeline.stages.train:TrainParams",
     "evaluate": "pipeline.engines.evaluation:EvaluateParams",
+    "control": "pipeline.stages.control:ControlParams",
     "select": "pipeline.stages.select:SelectParams",
 }
 MIX = "pipeline.stages.mix:MixParams"
-MIXED = ("reward", "pairwise", "offline_dpo", "offline_pairs")
+REWARD = "pipeline.stages.reward:RewardParams"
+TABLES = ("sources", "mixes", "rewards", "iterations")
+#: What other stages make below models/, data/training/ or data/curves/.
+TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")
+MIXED = ("pairwise", "offline_dpo", "offline_pairs")
 """The sections that name a mix."""
-TABLES = ("sources", "mixes", "iterations")
 
 
 class IterationParams(Params):
@@ -73,10 +78,14 @@ def check(recipe: Mapping[str, Any]) -> None:
             raise UserError(f"params.yaml: {table}: expected at least one entry, found {recipe[table]!r}")
     sections = {name: parse(name, imported(path), recipe[name]) for name, path in SECTIONS.items()}
     mixes = {name: parse(f"mixes.{name}", imported(MIX), body) for name, body in recipe["mixes"].items()}
+    rewards = {
+        name: parse(f"rewards.{name}", imported(REWARD), body) for name, body in recipe["rewards"].items()
+    }
     check_sources(recipe["sources"])
+    check_rewards(rewards, sections["control"].model)
     check_iterations(recipe["iterations"], sections["prompts"].slices, sections["train"].checkpoints)
     check_gates(mixes, sections["profile"].gates)
-    check_references(recipe["sources"], mixes, sections)
+    check_references(recipe["sources"], mixes, rewards, sections)
 
 
 def check_sources(sources: Mapping[str, Any]) -> None:
@@ -132,8 +141,22 @@ def check_iterations(iterations: Mapping[str, Any], slices: int, checkpoints: Se
     if len(iterations) > slices:
         raise UserError(
             f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, "
-            f"found {slices}; raise it (this deals the prompts anew) or remove iterations"
+            f"found {slices}; raise it, which moves no prompt, or remove iterations"
         )
+
+
+def check_rewards(names: Iterable[str], control: str) -> None:
+    """There is the model that judges the loop, no name is another stage's, and the control is one of them."""
+    wrong = sorted(name for name in names if not re.fullmatch(r"[a-z][a-z_]*", name) or name in TAKEN)
+    if wrong or "reward" not in names:
+        found = f"the name {wrong[0]!r}" if wrong else f"only {sorted(names)}"
+        raise UserError(
+            f"params.yaml: rewards: expected one named reward, which judges the loop, and others in small "
+            f"letters and not among {list(TAKEN)}, found {found}"
+        )
+    models = sorted(f"models/{name}" for name in names)
+    if control not in models:
+        raise UserError(f"params.yaml: control.model: expected one of {models}, found {control!r}")
 
 
 def check_gates(mixes: Iterable[str], gates: Iterable[str]) -> None:
@@ -147,7 +170,10 @@ def check_gates(mixes: Iterable[str], gates: Iterable[str]) -> None:
 
 
 def check_references(
-    sources: Mapping[str, Any], mixes: Mapping[str, Any], sections: Mapping[str, Any]
+    sources: Mapping[str, Any],
+    mixes: Mapping[str, Any],
+    rewards: Mapping[str, Any],
+    sections: Mapping[str, Any],
 ) -> None:
     """Every name that a section mentions exists and is of the right kind."""
     kinds = {name: body["kind"] for name, body in sources.items()}
@@ -162,6 +188,7 @@ def check_references(
         )
     known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
     named = {f"{name}.mix": [sections[name].mix] for name in MIXED}
+    named |= {f"rewards.{name}.mix": [params.mix] for name, params in rewards.items()}
     for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
         known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
     block, longest = sections["pack"].block, sections["sft"].max_length
@@ -171,39 +198,68 @@ def check_references(
             "blocks are what sft trains on: lower the one or raise the other"
         )
     check_judge(sections["judge"])
+    check_pair(sections["pair"], [one.kind for one in sections["judge"].jury])
     for name in ("judge", "evaluate_judges"):
         if how := sections[name].prompted:
             check_template(f"{name}.prompted.template", Path(how.template))
 
 
 def check_template(where: str, path: Path) -> None:
-    """A template of two answers is whole, and stands where the pipeline sees that it changes."""
+    """A template is whole, and stands where the pipeline sees that it changes."""
     folder = Path("recipes", "templates")
     if folder not in path.parents or ".." in path.parts:
         raise UserError(
             f"params.yaml: {where}: expected a file below {folder}, whose changes the pipeline sees, found "
             f"{path}; copy it there"
         )
-    imported("pipeline.judge_templates:load_template")(path, "pair")
+    imported("pipeline.judge_templates:load_template")(path)
 
 
 def check_judge(judge: Any) -> None:
-    """The models of the judge are of the kind that it asks."""
-    two_answers = {"pairwise": "models/pairwise", "prompted": "models/base"}
-    model = {"bt": "models/reward", "cascade": "models/reward", **two_answers}[judge.kind]
+    """The models of the judges are of the kinds that ask them, and there is a folder for each."""
+    models = imported("pipeline.engines.judging:MODELS")
+    model = models[judge.kind]
     if judge.model != model:
         raise UserError(
             f"params.yaml: judge.model: expected {model}, which judge.kind {judge.kind} asks, found "
             f"{judge.model!r}"
         )
-    referees = sorted(imported("pipeline.engines.judging:WORDINGS")) if judge.kind == "cascade" else [model]
+    others = sorted({models[kind] for kind in judge.also} - {model})
+    if judge.kind == "cascade":
+        referees, asked = sorted(imported("pipeline.engines.judging:WORDINGS")), "a judge of two answers"
+    elif others:
+        referees, asked = others, "the model of judge.also"
+    else:
+        referees, asked = [model], "judge.model, for nothing else is asked"
     if judge.referee not in referees:
-        asked = (
-            "a judge of two answers" if judge.kind == "cascade" else "judge.model, for nothing else is asked"
-        )
         raise UserError(
             f"params.yaml: judge.referee: expected {' or '.join(referees)} with judge.kind {judge.kind} "
             f"({asked}), found {judge.referee!r}"
+        )
+    folders = {judge.model, judge.referee}
+    can = [kind for kind in ("bt", "pairwise", "prompted") if models[kind] in folders and kind != judge.kind]
+    if len(set(judge.also)) < len(judge.also) or not set(judge.also) <= set(can):
+        raise UserError(
+            f"params.yaml: judge.also: expected each of {can} at most once, whose models are judge.model and "
+            f"judge.referee, found {list(judge.also)}"
+        )
+
+
+def check_pair(pair: Any, judges: Sequence[str]) -> None:
+    """The judges that decide are there."""
+    rule, several = pair.judges.rule, len(judges) > 1
+    if (rule in ("mean", "agreement") and not several) or (rule == "one" and several):
+        raise UserError(
+            f"params.yaml: pair.judges: expected {'named, mean or agreement' if several else 'one or named'} "
+            f"with the judges {list(judges)} of judge.kind and judge.also, found {rule}"
+        )
+    if rule == "named":
+        known("pair.judges.judge", [pair.judges.judge], dict.fromkeys(judges, "judge"), {"judge"})
+    deciding = [pair.judges.judge] if rule == "named" else judges
+    if pair.noise and set(pair.noise) != set(deciding):
+        raise UserError(
+            f"params.yaml: pair.noise: expected the noise of each judge that decides, {list(deciding)}, or "
+            f"{{}}, found {sorted(pair.noise)}"
         )
 
 

@@ -1,6 +1,6 @@
-"""Train the Bradley-Terry reward model on a mix: -log sigmoid(r_chosen - r_rejected) (paper, section 2.1).
+"""Train a Bradley-Terry reward model on a mix: -log sigmoid(r_chosen - r_rejected) (paper, section 2.1).
 
-python -m pipeline.stages.reward MIX PASSED BASE OUT CURVES TRAINING
+python -m pipeline.stages.reward NAME MIX PASSED BASE OUT CURVES TRAINING
 """
 
 import polars as pl
@@ -29,14 +29,15 @@ class RewardParams(Params):
 
 def main() -> None:
     """Read the train split of the mix, write the reward model."""
-    mix, passed, base, out, curves, folder = edge.arguments(
-        "MIX", "PASSED", "BASE", "OUT", "CURVES", "TRAINING"
+    word, mix, passed, base, out, curves, folder = edge.arguments(
+        "NAME", "MIX", "PASSED", "BASE", "OUT", "CURVES", "TRAINING"
     )
-    params = load("reward", RewardParams)
+    name = str(word)
+    params = load(f"rewards.{name}", RewardParams)
     demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
     limits = {"max_length": params.training.max_length, "overflow": params.overflow}
-    tokens = training_rows("reward", pairs, base, folder, **limits)
+    tokens = training_rows(f"reward@{name}", pairs, base, folder, **limits)
     trained = tokens.select("pair_id").join(pairs, on="pair_id", validate="1:1", maintain_order="left")
     rows = tokens.select(
         chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"),
@@ -44,7 +45,7 @@ def main() -> None:
     )
     if params.loss.margin is not None:
         rows = rows.with_columns(margin=margins(trained, params.loss.margin))
-    run = training_run("reward", out, curves, models=[base], rows=rows, params=params)
+    run = training_run(f"rewards.{name}", out, curves, models=[base], rows=rows, params=params)
     train_reward(base, rows, params.training, params.loss, run)
     write_card(out, judge_card("reward", params, trained, base))
 

@@ -11,7 +11,7 @@ from benchmarks import incremental
 from tests.smoke_project import ROOT, environment
 
 SMALL = {
-    **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "startup": 5},
+    **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "pairs": 60, "startup": 5},
     **{"generation_transformers": 2, "generation_vllm": 2, "scoring": 16, "projection": 160},
     "reference_memory": 8,
 }

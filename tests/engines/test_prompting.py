@@ -1,25 +1,23 @@
 """The prompted judge: both orders, answers from the row store, and nothing invented whatever happens."""
 
 import importlib.util
-import math
 import pickle
 import re
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from pipeline.chat import Chat
+from pipeline.comparing import Compared, Unjudged
 from pipeline.engines import chat_endpoint, openai_server
 from pipeline.engines.chat_endpoint import ReplyWork
 from pipeline.engines.prompting import (
     Prices,
     PromptedComparer,
-    PromptedPairs,
     PromptedParams,
-    prompted_compare,
-    prompted_scores,
 )
 from pipeline.errors import UserError
 from pipeline.execution import execution
@@ -90,8 +88,17 @@ def endpoint(setting):
         yield server
 
 
-def compared(asked: list, how: PromptedParams, model: Path = NOWHERE) -> PromptedPairs:
-    return prompted_compare(asked, model, how)
+class Said(NamedTuple):
+    """What a judge says of all questions at once."""
+
+    compared: Compared
+    unjudged: tuple[Unjudged, ...]
+    account: Account
+
+
+def compared(asked: list, how: PromptedParams, model: Path = NOWHERE) -> Said:
+    compare = PromptedComparer(model, how)
+    return Said(compare(asked), tuple(compare.unjudged), compare.account)
 
 
 def error(asked: list, model: Path = NOWHERE, **changed) -> str:
@@ -338,14 +345,25 @@ def test_a_plan_asks_nobody_and_has_no_judgment_that_counts_as_lost(endpoint):
     assert (found.unjudged, len(plan.fills[0].missing), len(endpoint.bodies)) == ((), 4, 2)
 
 
-def test_single_answers_get_the_number_of_the_closing_line(endpoint):
+def test_by_a_template_for_one_answer_the_higher_rating_is_better_and_each_is_asked_once(endpoint):
     endpoint.reply = lambda messages: f"Fair.\nScore: {messages[0]['content'].count('!')}"
     template = str(ROOT / "recipes/templates/single.txt")
-    rows = [(PROMPT, "!" * count) for count in (1, 10, 11, 0)]
-    found = prompted_scores(rows, NOWHERE, params(template=template, max_unparsable=0.5))
-    assert found.scores[:2] == [1.0, 10.0]
-    assert [math.isnan(score) for score in found.scores] == [False, False, True, True]
-    assert [lost.index for lost in found.unjudged] == [2, 3]
+    marks = [(1, 10), (10, 9), (9, 9), (1, 9)]
+    asked = [(PROMPT, "!" * first, "!" * second) for first, second in marks]
+    found = compared(asked, params(template=template))
+    assert found.compared.first_better.tolist() == [0.0, 1.0, 0.5, 0.0]
+    assert found.compared.disagreement.tolist() == [0.0] * 4
+    assert (found.account.requests, found.account.judged, len(endpoint.bodies)) == (3, 4, 3)
+
+
+def test_a_rating_off_the_scale_leaves_all_questions_about_that_answer_without_a_judgment(endpoint):
+    endpoint.reply = lambda messages: f"Score: {messages[0]['content'].count('!')}"
+    template = str(ROOT / "recipes/templates/single.txt")
+    asked = [(PROMPT, "!" * first, "!" * second) for first, second in [(11, 2), (2, 3), (3, 0)]]
+    found = compared(asked, params(template=template, max_unparsable=0.7))
+    assert np.isnan(found.compared.first_better).tolist() == [True, False, True]
+    assert np.isnan(found.compared.disagreement).tolist() == [True, False, True]
+    assert [(lost.index, lost.text) for lost in found.unjudged] == [(0, "Score: 11"), (2, "Score: 0")]
 
 
 def test_the_fake_judge_needs_no_model_and_answers_from_the_question_alone(setting):

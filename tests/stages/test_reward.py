@@ -29,7 +29,7 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch):
 
     def run(**changes):
         recipe = YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
-        recipe["reward"] |= changes
+        recipe["rewards"]["reward"] |= changes
         with (tmp_path / "params.yaml").open("w") as file:
             YAML().dump(recipe, file)
         mix = PAIRS.with_columns(cluster_id=pl.col("prompt_id")).select(list(MIX.columns))
@@ -39,7 +39,7 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch):
             ["mix", "passed.json", str(tiny_model)],
             ["models/reward", "curves/reward", "training/reward"],
         )
-        monkeypatch.setattr(sys, "argv", ["reward", *inputs, *outs])
+        monkeypatch.setattr(sys, "argv", ["reward", "reward", *inputs, *outs])
         handed = []
 
         def train(base, rows, params, loss, run):
@@ -69,7 +69,9 @@ def test_a_row_is_the_prompt_with_each_answer(trained, tiny_model):
 
 def test_a_long_prompt_is_cut_from_the_left_and_no_answer_loses_a_token(trained, tiny_model):
     chat, limit = Chat.load(tiny_model), 40
-    training = read_file(ROOT / "recipes" / "smoke.yaml")["reward"]["training"] | {"max_length": limit}
+    training = read_file(ROOT / "recipes" / "smoke.yaml")["rewards"]["reward"]["training"] | {
+        "max_length": limit
+    }
     rows, counts = trained(max_pairs=None, overflow="truncate_prompt", training=training)
     assert (counts["kept"], rows.height) == (9, 9)
     whole = {}
