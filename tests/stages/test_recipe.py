@@ -147,8 +147,16 @@ def told(recipe: dict[str, Any]) -> str:
             {"pairwise": 0.1},
             "pair.noise: expected the noise of each judge that decides, ['bt']",
         ),
-        ("pair.strategy", {"name": "best_worst", "k": 2}, "unknown key pair.strategy.best_worst.k"),
-        ("counterfactual.lengths", [{"rule": "penalty"}], "lengths.0.penalty.per_character is missing"),
+        ("pair.strategy", {"name": "best_worst", "k": 2}, "unknown key pair.strategy.k"),
+        (
+            "pair.strategy",
+            {
+                **{"name": "uncertainty", "ridge": 1.0, "eta": 0.1, "budget": 20.0},
+                **{"max_length": 512, "dtype": "bfloat16"},
+            },
+            "train.data: expected cumulative with pair.strategy uncertainty",
+        ),
+        ("counterfactual.lengths", [{"rule": "penalty"}], "lengths.0.per_character is missing"),
         ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),
         ("pairwise.max_example", 1000, "pairwise: max_example: expected at most training.max_length = 640"),
         ("train.objective.label_smoothing", 0.5, "train.objective.label_smoothing"),
