@@ -16,7 +16,7 @@ from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
 from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
-from pipeline.pair_rules import PairParams, pairs_per_prompt
+from pipeline.pair_rules import PairParams, Uncertainty, pairs_per_prompt
 from pipeline.params import Params, load
 from pipeline.ranking import most_games
 from pipeline.stages.control import ControlParams
@@ -84,6 +84,8 @@ class Bounds:
                 return self.judge_evaluation()
             case "control":
                 return self.control()
+            case "pair":
+                return self.states(key, outlook)
             case "train":
                 return self.training(key, outlook)
             case _:
@@ -145,6 +147,13 @@ class Bounds:
         params = self.section("evaluate_judges", EvaluateJudgesParams)
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
         return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
+
+    def states(self, key: str, outlook: Outlook) -> Most:
+        """What `uncertainty` reads: the answers of an iteration, and both of each pair before it."""
+        if not isinstance(self.section("pair", PairParams).strategy, Uncertainty):
+            return []
+        earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).data)
+        return [("state", "transformers", self.asked(key) * self.answers + 2 * earlier)]
 
     def training(self, key: str, outlook: Outlook) -> Most:
         """The pairs of an iteration, as many of each prompt as the strategy makes, and those before it."""

@@ -195,3 +195,19 @@ def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_r
 def test_a_policy_without_a_reference_model_asks_nothing(project):
     change(project, "train.objective", {"kind": "raft"})
     assert most(prompts_stale(), stage("train@t1", TRAIN, *TRAIN[1:3])) == []
+
+
+def test_uncertainty_asks_for_the_states_of_all_answers_and_of_both_sides_of_earlier_pairs(project):
+    words = (
+        "t1",
+        "data/iterations/t1/generate",
+        "data/iterations/t1/judge",
+        "data/training/t0",
+        "models/reward",
+    )
+    one = stage("pair@t1", words, words[3])
+    assert most(prompts_stale(), one) == []
+    keys = {"ridge": 1.0, "eta": 0.1, "budget": 20.0, "max_length": 512, "dtype": "bfloat16"}
+    change(project, "pair.strategy", {"name": "uncertainty", **keys})
+    change(project, "offline_pairs.max_pairs", 7)
+    assert most(prompts_stale(), one) == [("state", 10 * 3 + 2 * 7)]
