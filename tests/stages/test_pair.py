@@ -95,8 +95,8 @@ def test_scores_that_are_nothing_but_length_tie_after_the_residual():
     ("rows", "keys", "line"),
     [
         ([("p", "a", 1.0), ("p", "b", 1.0)], {}, ("tie", 0.0, 0.0, "p000 p001")),
-        ([("p", "same", 1.0), ("p", "same", 3.0)], {}, ("identical answers", 1.0, 2.0, "2 candidates")),
-        ([("p", "a", 1.0)], {}, ("one answer", 1.0, 2.0, "1 candidates")),
+        ([("p", "same", 1.0), ("p", "same", 3.0)], {}, ("identical answers", 1.0, 2.0, "candidates: 2")),
+        ([("p", "a", 1.0)], {}, ("one answer", 1.0, 2.0, "candidates: 1")),
         (
             [("p", "a", 1.0), ("p", "b", 1.25)],
             {"min_margin": 0.5},
@@ -110,7 +110,7 @@ def test_scores_that_are_nothing_but_length_tie_after_the_residual():
         (
             [("p", "a", 1.0), ("p", "b", 2.0), ("p", "b", 2.0)],
             {"length": {"rule": "residual"}},
-            ("too few answers for a residual", 2.0, 3.0, "3 candidates"),
+            ("too few answers for a residual", 2.0, 3.0, "candidates: 3"),
         ),
     ],
 )
@@ -234,6 +234,12 @@ def test_judges_that_are_not_there_are_told(keys, said):
     with pytest.raises(UserError) as told:
         paired(*JURY, "t1", pair_params(**keys))
     assert said in str(told.value)
+
+
+def test_no_judgment_at_all_is_told():
+    candidates, judgments = pool(("p", "a", 1.0), ("p", "b", 2.0))
+    with pytest.raises(UserError, match="expected judgments of one judge, found those of \\[\\]"):
+        paired(candidates, judgments.clear(), "t1", pair_params())
 
 
 def test_one_judge_is_not_several():
