@@ -69,9 +69,9 @@ class TrainingParams(Params):
     """Longest row in tokens. The stage drops or cuts longer rows and counts them; a trainer refuses them."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]
     train_layers: Literal["all", "head"] | Annotated[int, Field(ge=1)]
-    """"head" leaves the backbone as it is and trains the score head or the output layer alone. A number trains
-    as many of the last layers, the last norm, and the head where it is no copy of the input embeddings: what
-    lies below is only read, so a step costs a fraction."""
+    """"head" leaves the backbone as it is and trains the score head or the output layer alone. A number
+    trains as many of the last layers, the last norm, and the head where it is no copy of the input
+    embeddings: what lies below is only read, so a step costs a fraction."""
     lora: Lora | None
     """null trains the layers themselves; a score head is trained whole in any case."""
 

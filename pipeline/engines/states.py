@@ -37,9 +37,11 @@ def states(model: Path, sequences: Sequence[Ids], *, dtype: Dtype) -> np.ndarray
     plan a state that nothing has computed is NaN. UserError for a state that is not finite.
     """
     found = fill(StateWork(model, "transformers", dtype), sequences, launcher())["value"]
-    known = found.list.len() == (width := found.list.len().max() or 0)
-    matrix = np.full((len(found), int(width)), np.nan, np.float32)  # a stand-in of a plan has one number
-    matrix[known.to_numpy()] = found.filter(known).list.to_array(int(width)).to_numpy()
+    lengths = found.list.len().to_numpy()
+    width = int(lengths.max(initial=0))
+    matrix = np.full((len(found), width), np.nan, np.float32)  # a stand-in of a plan has one number
+    known = found.filter(pl.Series(lengths == width))
+    matrix[lengths == width] = known.list.to_array(width).to_numpy()
     return matrix
 
 

@@ -27,7 +27,9 @@ def by_states(base, run, pairs=PAIRS, settings=HEAD, loss=REWARD):
 
 
 def weights_of(run):
-    return AutoModelForSequenceClassification.from_pretrained(run.out, dtype=torch.float32).score.weight.detach()
+    return AutoModelForSequenceClassification.from_pretrained(
+        run.out, dtype=torch.float32
+    ).score.weight.detach()
 
 
 @pytest.mark.parametrize(
