@@ -1,5 +1,6 @@
 """From a frame of preferences to token rows ready for a trainer, with the ledger of what did not fit."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,9 @@ from pipeline.params import Params
 from pipeline.rendering import Overflow, preference_ids
 from pipeline.shares import margin
 from pipeline.training import RewardLoss, TrainingParams
+
+#: Before the name of a reward model, where a stage reads what the recipe says of it.
+REWARD_STAGE = re.compile("(reward|learning_curve)@")
 
 
 class RewardParams(Params):
@@ -47,7 +51,7 @@ def fitting(
     """
     tokens, dropped = preference_ids(pairs, Chat.load(model), max_length=max_length, overflow=overflow)
     if tokens.is_empty():
-        section = stage.replace("reward@", "rewards.").partition("@")[0]
+        section = REWARD_STAGE.sub("rewards.", stage).partition("@")[0]
         raise UserError(
             f"{stage}: expected pairs of at most {max_length} tokens, found none among {pairs.height}; "
             f"raise {section}.training.max_length in params.yaml"

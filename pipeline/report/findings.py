@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from pipeline.baselines import TEST, TRAIN
 from pipeline.profiles import SIDES, WHOLE
 from pipeline.report.accounts import Account, accounts
@@ -12,6 +14,7 @@ from pipeline.report.grids import rounded
 from pipeline.report.inputs import Folders, Recipe, read_json
 from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
 from pipeline.report.judges import JudgeFacts, judge_facts
+from pipeline.report.learning import learning_curves
 from pipeline.report.mixes import MixFacts, mix_facts
 from pipeline.report.policies import PolicyFacts, evaluations, policies
 from pipeline.report.runs import Curve, training_curves
@@ -28,6 +31,7 @@ class Findings:
     packing: PackingFacts
     curves: dict[str, list[Curve]]
     judges: JudgeFacts
+    learning: dict[str, pl.DataFrame]
     iterations: list[IterationFacts]
     policies: list[PolicyFacts]
     controls: list[ControlFacts]
@@ -50,6 +54,7 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         packing=packing_facts(folders),
         curves=training_curves(folders, recipe),
         judges=judge_facts(folders, recipe),
+        learning=learning_curves(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
         policies=policies(rows, recipe),
         controls=controls(folders, recipe, rows),

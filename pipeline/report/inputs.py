@@ -28,6 +28,7 @@ class Folders:
     iterations: Path
     baselines: Path
     judge_evaluation: Path
+    learning_curve: Path
     control: Path
     select: Path
     release: Path
