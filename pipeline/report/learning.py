@@ -57,8 +57,8 @@ def learning_grid(name: str, curve: pl.DataFrame, mix: str) -> Grid:
     titles = [f"{one['subset'] or 'All'} ({count(one['held_out'])})" for one in last]
     note = (
         f"Heads on states of the base model, trained on nested parts of the mix {mix} as models/{name} is, "
-        f"and asked about its test side; means over {last[0]['seeds']} seeds, which draw the parts. Intervals "
-        "have the prompt as the unit; Runs are the lowest and the highest seed on all pairs."
+        f"and asked about its test side; means over {last[0]['seeds']} seeds, which draw the parts. "
+        "Intervals have the prompt as the unit; Runs are the lowest and the highest seed on all pairs."
     )
     columns = ["Pairs trained on", "Runs, %", *titles]
     return Grid(f"Accuracy of {name} by pairs, in %", columns, rows, note=note)
