@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 NAMES = (
-    *("standardize", "dedup", "decontaminate", "packing", "mix_full_scale", "startup"),
+    *("standardize", "dedup", "decontaminate", "packing", "pairs", "mix_full_scale", "startup"),
     *("generation_transformers", "generation_vllm", "scoring", "projection", "incremental"),
+    "reference_memory",
 )
 #: What a benchmark needs besides the extras of `make setup`; without it the benchmark is left out.
 PACKAGES = {"generation_vllm": "vllm"}
 MODEL = ("generation_transformers", "generation_vllm", "scoring")
-"""Benchmarks that take a model."""
+"""Benchmarks that take a model and a type of numbers."""
 BASE = Path("models/base")
 
 HEAD = """\
@@ -38,7 +39,7 @@ Figures on GPUs are on [another page](gpu.md), to which `make gpu-check` adds li
 Machine: {cores} CPU cores, {memory} GiB of memory; Python {python}, polars {polars},
 datasets {datasets}, transformers {transformers}, TRL {trl}, torch {torch}.
 
-| benchmark | ours | peer | times as fast | unit | runs | input | checked to be equal | peer is |
+| benchmark | ours | peer | times as fast, or as small | unit | runs | input | checked to be equal | peer is |
 |---|---|---|---|---|---|---|---|---|
 """
 
@@ -48,6 +49,8 @@ def run(name: str, *, whole: bool) -> dict[str, Any]:
     words = [sys.executable, "-m", f"benchmarks.{name}"]
     if name in MODEL and BASE.is_dir():
         words += ["--model", str(BASE), "--dtype", "bfloat16"]
+    if name == "reference_memory" and BASE.is_dir():
+        words += ["--model", str(BASE)]
     if name == "mix_full_scale" and not whole:
         words += ["--fraction", "0.1"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)

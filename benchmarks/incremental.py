@@ -31,11 +31,12 @@ from benchmarks.counting.needed import Needed
 from benchmarks.counting.projects import Outcome, Project
 from benchmarks.measure import WORDS, Result, flags, tell
 from pipeline import tables
+from pipeline.engines.evaluation import KL_TEMPERATURE
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import prompt_id
 from pipeline.params import load
 from pipeline.schemas import SLICE
-from pipeline.splits import deal
+from pipeline.splits import borders, deal
 from pipeline.stages.prompts import PromptsParams
 from tests.smoke_project import change, clone, edited, environment, must
 
@@ -78,10 +79,12 @@ def first_run(folder: Path, rows: int) -> Project:
     (project.folder / "data" / "standard" / "preferences").mkdir(parents=True)
     write_prompts(project.folder, texts(rows))
     with edited(project.folder) as recipe:
-        dealt = {"slices": 2, "per_slice": 10 * rows, "validation": 2 * rows, "near_dedup": None}
+        dealt = {"slices": 2, "slice_share": 0.4, "per_slice": 10 * rows, "near_dedup": None}
+        dealt |= {"validation_share": 0.1, "validation": 2 * rows}
         held_against = dict(recipe["prompts"]["decontaminate"]) | {"benchmarks": [BENCHMARK]}
         recipe["prompts"].update(dealt, decontaminate=held_against)
         recipe["iterations"] = {"t1": {"prev": "t0", "variant": "base"}}
+        recipe["evaluate"]["temperature"] = KL_TEMPERATURE
     set_samples(project, 4)
     project.repro(
         *("recipe", f"fetch@{BENCHMARK}", f"standardize@{BENCHMARK}", *PROMPTS, "evaluate_baselines"),
@@ -117,8 +120,9 @@ def more_prompts(first: Project, stored: set[str], rows: int) -> Outcome:
 def dealt_to(text: str, recipe: PromptsParams) -> int:
     """The number of the slice that a prompt without relatives falls to."""
     number = pl.Series([int(prompt_id([{"role": "user", "content": text}]), 16)], dtype=pl.UInt64)
-    shares = {"slices": recipe.slices, "validation_share": recipe.validation_share}
-    return deal(number, seed=recipe.seed, **shares)[0]
+    ends = borders(recipe.slices, recipe.slice_share)
+    hand = deal(number, ends=ends, validation_share=recipe.validation_share, seed=recipe.seed)
+    return hand["slice"][0]
 
 
 def more_samples(first: Project, stored: set[str], rows: int) -> Outcome:

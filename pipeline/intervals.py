@@ -3,6 +3,7 @@
 The draws depend on the seed alone (`ids.seed_for` of what is measured), so a report repeats its bytes.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,23 @@ def paired_difference(after: ArrayLike, before: ArrayLike, seed: int, n: int = 2
         f"{later.size} values against {earlier.size}: expected the same items"
     )
     return bootstrap_mean(later - earlier, seed, n)
+
+
+def bootstrap_ratio(parts: ArrayLike, wholes: ArrayLike, seed: int, n: int = 2000) -> Interval:
+    """sum(parts) / sum(wholes), resampled in pairs: a figure per token, where lengths differ."""
+    above, below = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
+    if below.size == 0:
+        return NOTHING
+    ratios = [above[i].sum(axis=1) / below[i].sum(axis=1) for i in resamples(below.size, seed, n)]
+    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
+    return Interval(float(above.sum() / below.sum()), float(low), float(high))
+
+
+def resamples(size: int, seed: int, n: int) -> Iterator[np.ndarray]:
+    """`n` resamples with replacement of the places 0 to `size` - 1, one in each row; some at a time."""
+    rng, at_once = np.random.default_rng(seed), max(1, DRAWS_AT_ONCE // size)
+    for start in range(0, n, at_once):
+        yield rng.integers(0, size, (min(at_once, n - start), size))
 
 
 def resampled_means(values: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:

@@ -7,6 +7,7 @@ YAML 1.2), so that DVC and the stage never see different values.
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,21 +66,37 @@ def parse(dotted: str, kind: type[T], section: Any) -> T:
     except TypeError as error:
         raise UserError(f"{PARAMS_FILE}: {dotted}: {error}; keys and values must be plain YAML") from error
     except ValidationError as error:
-        clauses = "; ".join(clause(dotted, item) for item in error.errors())
+        clauses = "; ".join(clause(dotted, section, item) for item in error.errors())
         raise UserError(
             f"{PARAMS_FILE}: {clauses}; edit that key, or compare with recipes/quickstart.yaml"
         ) from None
 
 
-def clause(dotted: str, item: Any) -> str:
+def clause(dotted: str, section: Any, item: Any) -> str:
     """One wrong key in words: where, what was expected, what was found."""
-    where = ".".join([dotted, *(str(part) for part in item["loc"])])
+    where = ".".join([dotted, *place(section, item)])
     match item["type"]:
         case "extra_forbidden":
             return f"unknown key {where}"
         case "missing":
             return f"{where} is missing"
+        case "union_tag_not_found":
+            return f"{where}.{item['ctx']['discriminator'].strip(chr(39))} is missing"
+        case "union_tag_invalid":
+            said = item["ctx"]
+            where = f"{where}.{said['discriminator'].strip(chr(39))}"
+            return f"{where}: expected one of {said['expected_tags']}, found {said['tag']!r}"
         case "value_error":
             return f"{where}: {str(item['msg']).removeprefix('Value error, ')}"
         case _:
             return f"{where}: {item['msg'][0].lower() + item['msg'][1:]}, found {item['input']!r}"
+
+
+def place(section: Any, item: Any) -> Iterator[str]:
+    """The keys down to a mistake, without the names of classes that pydantic puts between."""
+    for depth, part in enumerate(item["loc"]):
+        missing = item["type"] == "missing" and depth == len(item["loc"]) - 1
+        if isinstance(section, dict) and part not in section and not missing:
+            continue
+        yield str(part)
+        section = section[part] if isinstance(section, dict | list) and not missing else None

@@ -1,6 +1,7 @@
 """From a frame of preferences to token rows ready for a trainer, with the ledger of what did not fit."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -43,13 +44,21 @@ def training_rows(
 
 
 def fitting(
-    stage: str, pairs: pl.DataFrame, model: Path, *, max_length: int, overflow: Overflow
+    stage: str,
+    pairs: pl.DataFrame,
+    model: Path,
+    *,
+    max_length: int,
+    overflow: Overflow,
+    sides: Sequence[str] = ("chosen", "rejected"),
 ) -> tuple[pl.DataFrame, Ledger]:
     """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit, and the ledger of the rest.
 
     UserError where nothing fits.
     """
-    tokens, dropped = preference_ids(pairs, Chat.load(model), max_length=max_length, overflow=overflow)
+    tokens, dropped = preference_ids(
+        pairs, Chat.load(model), max_length=max_length, overflow=overflow, sides=sides
+    )
     if tokens.is_empty():
         section = REWARD_STAGE.sub("rewards.", stage).partition("@")[0]
         raise UserError(

@@ -27,24 +27,29 @@ ROWS = 4096
 
 
 def preference_ids(
-    pairs: pl.DataFrame, chat: Chat, *, max_length: int, overflow: Overflow
+    pairs: pl.DataFrame,
+    chat: Chat,
+    *,
+    max_length: int,
+    overflow: Overflow,
+    sides: Sequence[str] = ("chosen", "rejected"),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Token rows of preferences, and the rows that do not fit.
 
     Gives (pair_id, prompt_ids, chosen_ids, rejected_ids), the answers with their end of turn, and
     the rows of `pairs` dropped with reason, value and threshold in tokens. Both answers of a pair
-    follow the same prompt tokens.
+    follow the same prompt tokens. With one of the `sides` the other answer is not looked at.
     """
     rendered: dict[str, list[int]] = {}
     rows, lengths = [], []
     for row in pairs.select("pair_id", "prompt_id", "prompt", "chosen", "rejected").iter_rows(named=True):
         if row["prompt_id"] not in rendered:
             rendered[row["prompt_id"]] = chat.prompt_ids(row["prompt"])
-        answers = [chat.response_ids(row[side][0]["content"]) for side in ("chosen", "rejected")]
+        answers = [chat.response_ids(row[side][0]["content"]) for side in sides]
         prompt, reason = fit(rendered[row["prompt_id"]], answers, max_length=max_length, overflow=overflow)
         lengths.append((reason, float(len(rendered[row["prompt_id"]]) + max(map(len, answers)))))
         rows.append((row["pair_id"], prompt, *answers))
-    schema = {"pair_id": pl.String, "prompt_ids": IDS, "chosen_ids": IDS, "rejected_ids": IDS}
+    schema = {"pair_id": pl.String, "prompt_ids": IDS} | {f"{side}_ids": IDS for side in sides}
     tokens = pl.DataFrame(rows, schema=schema, orient="row")
     verdict = pl.DataFrame(lengths, schema={"reason": pl.String, "value": pl.Float64}, orient="row")
     kept = tokens.filter(verdict["reason"].is_null())

@@ -202,10 +202,51 @@ PAIRS = Table(
         "chosen_score": pl.Float64,
         "rejected_score": pl.Float64,
         "margin": pl.Float64,
-        "judge": pl.String,
+        "judge": pl.String,  # whose scores these are; those of several that were joined with a +
     },
-    key=("iteration", "prompt_id"),
+    key=("iteration", "prompt_id", "pair_id"),
     rules={"the margin is positive": pl.col("margin") > 0, **PREFERENCE_RULES},
+)
+
+#: One row per pair rule, the recipe's own is number 0: what it gives from the candidates of an iteration.
+COUNTERFACTUALS = Table(
+    name="counterfactuals",
+    made_by="counterfactual",
+    columns={
+        "number": pl.Int64,
+        "strategy": pl.String,
+        "length": pl.String,
+        "prompts": pl.Int64,
+        "paired": pl.Int64,  # prompts with a pair
+        "pairs": pl.Int64,
+        # Null where there are no pairs; `agreement` also where there is one judge.
+        "margin": pl.Float64,  # mean, on the scale of the score that orders
+        "length_gap": pl.Float64,  # characters of chosen less rejected, mean
+        "longer_chosen": pl.Float64,  # share of pairs; equal lengths count half
+        "overlap": pl.Float64,  # share of pairs that are pairs of the recipe's rule, too
+        "agreement": pl.Float64,  # share of pairs whose chosen answer every judge scores higher
+    },
+    key=("number",),
+    nullable=frozenset({"margin", "length_gap", "longer_chosen", "overlap", "agreement"}),
+)
+
+#: What the next iteration trains on besides its own pairs, no pair twice.
+HISTORY = Table(
+    name="history",
+    made_by="train",
+    columns=ORIGIN
+    | {
+        "since": pl.String,  # an iteration, or `offline` for the pairs of a mix
+        "prompt_id": pl.String,
+        "pair_id": pl.String,
+        "chosen_id": pl.String,
+        "rejected_id": pl.String,
+        "prompt": MESSAGES,
+        "chosen": MESSAGES,
+        "rejected": MESSAGES,
+    },
+    key=("pair_id",),
+    rules=PREFERENCE_RULES,
 )
 
 #: One row per validation prompt and policy.
@@ -223,11 +264,17 @@ EVALUATIONS = Table(
         "reward": pl.Float64,
         "win": pl.Float64,
         "preference": pl.Float64,  # null where both answers leave no room for a question
+        # log pi(y|x) - log pi_0(y|x) in nats, of an answer y that the policy samples at temperature 1, and
+        # the tokens of y; of pi_0 itself 0, and the tokens of `response`.
         "kl": pl.Float64,
+        "kl_tokens": pl.Int64,
     },
     key=("policy", "prompt_id"),
     nullable=frozenset({"reward", "win", "preference"}),
-    rules={"the reward is finite": pl.col("reward").is_finite().fill_null(value=True)},
+    rules={
+        "the reward is finite": pl.col("reward").is_finite().fill_null(value=True),
+        "KL is measured on a token at least": pl.col("kl_tokens") > 0,
+    },
 )
 
 #: What a reward model that the loop never saw thinks of the answers in EVALUATIONS.

@@ -4,6 +4,8 @@ Every choice follows a hash of an id and a seed, never a position or a drawn ran
 place when others come or go.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from pydantic import Field
@@ -48,11 +50,29 @@ def in_test(cluster_ids: pl.Series, split: Split) -> pl.Series:
     return pl.Series("in_test", share(cluster_ids, "test", split.seed) < split.test_fraction)
 
 
-def deal(prompt_ids: pl.Series, *, slices: int, validation_share: float, seed: int) -> pl.Series:
-    """The slice of each prompt: 0 is validation, with this expected share; 1 to `slices` share the rest."""
-    drawn = (hash_order(prompt_ids, "slice", seed).to_numpy() % np.uint64(slices)).astype(np.int64) + 1
+def borders(slices: int, slice_share: float) -> list[float]:
+    """Where slices 1 to `slices` end in [0, 1): the first begins at 0, each other where the one before ends.
+
+    A slice takes `slice_share`, or half of what is left where that is less: so there is room for any number
+    of slices, and no border depends on how many there are.
+    """
+    ends, end = [], 0.0
+    for _ in range(slices):
+        end += min(slice_share, (1 - end) / 2)
+        ends.append(end)
+    return ends
+
+
+def deal(prompt_ids: pl.Series, *, ends: Sequence[float], validation_share: float, seed: int) -> pl.DataFrame:
+    """(slice, position) of each prompt: slice 0 is validation, `len(ends) + 1` is what no slice takes yet.
+
+    `position`, in [0, 1), is what decides between the slices that end at `ends`. Validation has a hash of its
+    own: it takes its share out of every slice, and a larger share takes more and moves nothing else.
+    """
+    position = share(prompt_ids, "slice", seed)
+    drawn = np.searchsorted(np.asarray(ends), position, side="right") + 1
     validation = share(prompt_ids, "validation", seed) < validation_share
-    return pl.Series("slice", np.where(validation, 0, drawn))
+    return pl.DataFrame({"slice": np.where(validation, 0, drawn), "position": position})
 
 
 def rank_within(frame: pl.DataFrame, id_column: str, group: str, *seed: object) -> pl.DataFrame:

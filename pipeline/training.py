@@ -1,8 +1,8 @@
 """How a model is trained: the keys of params.yaml that decide the result, and where a run writes.
 
-`TrainingParams`, `Lora`, `RewardLoss` and `DpoLoss` are identity: a change makes the model stale. `Run` is
-execution: where the outputs go, and how the work is cut. A different micro batch gives the same
-gradients, apart from rounding.
+`TrainingParams`, `Lora` and `RewardLoss` are identity, as are the objectives: a change makes the model
+stale. `Run` is execution: where the outputs go, and how the work is cut. A different micro batch gives the
+same gradients, apart from rounding.
 """
 
 from dataclasses import dataclass
@@ -11,29 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.objectives import Health
 from pipeline.params import Params
-
-#: Losses of TRL's DPOTrainer by its names. Left out are aot and aot_unpaired, which sort the rows of
-#: a micro batch, so that the result would depend on how the work is cut.
-DpoLossName = Literal[
-    "sigmoid",
-    "sigmoid_norm",
-    "hinge",
-    "ipo",
-    "exo_pair",
-    "nca_pair",
-    "robust",
-    "bco_pair",
-    "sppo_hard",
-    "apo_zero",
-    "apo_down",
-    "discopop",
-    "sft",
-]
-
-
-#: What the reference model of DPO thinks of a pair's answers: nats, summed over each.
-REFERENCE_LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
 
 
 class Lora(Params):
@@ -101,34 +80,6 @@ class RewardLoss(Params):
     """Part of the labels that is assumed to be wrong."""
 
 
-class LossTerm(Params):
-    """One loss of the sum that DPO minimises."""
-
-    name: DpoLossName
-    weight: float = Field(gt=0)
-
-
-class DpoLoss(Params):
-    """The DPO objective: a weighted sum of losses over the log ratios to the reference model."""
-
-    beta: float = Field(gt=0)
-    loss: tuple[LossTerm, ...] = Field(min_length=1)
-    """[{name: sigmoid, weight: 1.0}] is plain DPO; adding {name: sft, ...} is RPO."""
-    label_smoothing: float = Field(ge=0, lt=0.5)
-
-    @model_validator(mode="after")
-    def smoothing_fits(self) -> "DpoLoss":
-        """exo_pair needs smoothed labels: its target puts log(label_smoothing) on the rejected answer."""
-        names = [term.name for term in self.loss]
-        if len(set(names)) != len(names):
-            raise ValueError(f"loss: expected each name once, found {names}")
-        if "exo_pair" in names and self.label_smoothing == 0:
-            raise ValueError(
-                "label_smoothing: expected more than 0 with the loss exo_pair (1e-3 is usual), found 0"
-            )
-        return self
-
-
 @dataclass(frozen=True)
 class Kept:
     """Which models a run keeps besides its end, and where."""
@@ -157,11 +108,13 @@ class Run:
     save_every_seconds: int
     """Time between checkpoints; 0 saves at every logged step."""
     kept: Kept | None = None
-    """Models to keep on the way; only DPO runs have some."""
+    """Models to keep on the way; only policies have some."""
     processes: int = 1
     """Processes on this machine that train together."""
     accelerate: str | None = None
     """How accelerate spreads several processes: fsdp, zero3, the path of a file; none is data parallel."""
+    health: Health | None = None
+    """When to stop a run whose numbers are finite; it changes no run that ends."""
 
     def __post_init__(self) -> None:
         if self.micro_batch < 1:

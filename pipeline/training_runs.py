@@ -9,6 +9,7 @@ import polars as pl
 from pipeline.execution import execution
 from pipeline.ids import content_id
 from pipeline.models import model_digest
+from pipeline.objectives import Health
 from pipeline.params import Params
 from pipeline.training import Kept, Run
 
@@ -24,6 +25,7 @@ def training_run(
     rows: pl.DataFrame,
     params: Params,
     kept: Kept | None = None,
+    health: Health | None = None,
 ) -> Run:
     """The run of a stage; a killed one goes on from checkpoints of the same models, rows and params only."""
     data = content_id(rows.hash_rows(seed=0).to_list())
@@ -42,4 +44,5 @@ def training_run(
         kept=kept,
         processes=settings.processes,
         accelerate=settings.accelerate,
+        health=health,
     )

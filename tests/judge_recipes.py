@@ -12,6 +12,7 @@ def judge_params(kind: str, **changes: object) -> JudgeParams:
     """A judge of a kind; a cascade has the pairwise model as its referee."""
     base = JudgeParams(
         kind=kind,
+        also=(),
         model="models/x",
         ranking="knockout",
         referee="models/pairwise",

@@ -21,7 +21,7 @@ def test_another_iteration_runs_that_iteration_and_what_looks_at_all_of_them(pro
     change(project, "iterations.t3", {"prev": "t2", "variant": "checkpoints/t1/0.5"})
     ran = executed(must(project, "dvc", "repro"))
     iteration = ["generate@t3", "judge@t3", "pair@t3", "train@t3", "evaluate@t3"]
-    assert sorted(ran) == sorted(["recipe", *iteration, "select", "release", "report"])
+    assert sorted(ran) == sorted(["recipe", *iteration, "counterfactual@t3", "select", "release", "report"])
     assert [name for name in ran if name in iteration] == iteration
     assert sorted(path.name for path in (project / "models" / "policies").iterdir() if path.is_dir()) == [
         *("t0", "t1", "t2", "t3")
@@ -62,12 +62,15 @@ def test_a_colleague_pulls_everything_and_runs_nothing(project, tmp_path):
 
 def test_an_experiment_changes_one_value_and_its_effects_can_be_compared(project):
     output = must(
-        project, "dvc", "exp", "run", "--set-param", "select.length_penalty=0.01", "--name", "shorter"
+        project, "dvc", "exp", "run", "--set-param", "select.require_gain=true", "--name", "shorter"
     )
     assert sorted(executed(output)) == ["recipe", "report", "select"]
-    assert json.loads((project / "data" / "select" / "verdict.json").read_text())["rule"].count("0.01 *")
+    assert json.loads((project / "data" / "select" / "verdict.json").read_text())["rule"].endswith(
+        "clear of 0"
+    )
     changed = json.loads(must(project, "dvc", "params", "diff", "--json"))["params.yaml"]
-    assert changed == {"select.length_penalty": {"old": 0.0, "new": 0.01, "diff": 0.01}}
+    assert list(changed) == ["select.require_gain"]
+    assert changed["select.require_gain"]["new"] is True
     assert "shorter" in must(project, "dvc", "exp", "list", "--name-only")
     must(project, "dvc", "metrics", "diff")
     must(project, "dvc", "exp", "show", "--csv")
@@ -109,6 +112,27 @@ def test_a_mix_that_fails_its_gate_is_not_trained_on(project):
 def test_a_raised_gate_trains_nothing_again(project):
     change(project, "profile.gates.quickstart", 0.95)
     assert sorted(executed(must(project, "dvc", "repro"))) == ["profile@quickstart", "recipe", "report"]
+
+
+def test_other_rules_to_compare_with_train_nothing_again(project):
+    change(project, "counterfactual.lengths", [{"rule": "residual"}])
+    ran = executed(must(project, "dvc", "repro"))
+    assert sorted(ran) == ["counterfactual@t1", "counterfactual@t2", "recipe", "report"]
+
+
+def test_several_judges_judge_the_candidates_of_one_iteration_and_are_joined(project):
+    change(project, "judge.also", ["pairwise"])
+    change(project, "judge.referee", "models/pairwise")
+    change(project, "pair.judges", {"rule": "mean"})
+    ran = executed(must(project, "dvc", "repro", "pair@t1", "counterfactual@t1"))
+    assert sorted(ran) == ["counterfactual@t1", "judge@t1", "pair@t1", "recipe"]
+    made = project / "data" / "iterations" / "t1"
+    judged = pl.read_parquet(made / "judge" / "judgments.parquet")
+    assert judged.group_by("judge").len().sort("judge")["judge"].to_list() == ["bt", "pairwise"]
+    assert judged["judge"].value_counts()["count"].n_unique() == 1
+    assert set(pl.read_parquet(made / "pair" / "pairs.parquet")["judge"]) == {"bt+pairwise"}
+    told = json.loads((project / "data" / "counterfactuals" / "t1" / "counterfactual.json").read_text())
+    assert [two["judges"] for two in told["rank_agreement"]] == [["bt", "pairwise"]]
 
 
 @pytest.mark.parametrize(

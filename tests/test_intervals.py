@@ -4,8 +4,10 @@ import pytest
 from pipeline.intervals import (
     accuracy_interval,
     bootstrap_mean,
+    bootstrap_ratio,
     clustered_accuracy,
     paired_difference,
+    resamples,
 )
 
 
@@ -83,3 +85,20 @@ def test_where_all_rows_agree_a_cluster_counts_once():
     assert clustered_accuracy([5.0, 5.0], [5, 5]) == accuracy_interval(2, 2)
     assert clustered_accuracy([3.0], [4]) == accuracy_interval(0.75, 1)
     assert np.isnan(clustered_accuracy([], [])).all()
+
+
+def test_a_ratio_weighs_items_by_their_size_and_an_item_keeps_its_parts():
+    parts, wholes = np.array([1.0, 9.0, 4.0]), np.array([10.0, 10.0, 40.0])
+    found = bootstrap_ratio(parts, wholes, seed=1)
+    assert found.mean == pytest.approx(14 / 60)
+    assert 0.1 <= found.low < found.mean < found.high <= 0.9
+    # Where each item has the same ratio, no resample has another: parts and wholes go together.
+    assert bootstrap_ratio(wholes / 4, wholes, seed=1) == pytest.approx((0.25, 0.25, 0.25))
+    assert np.isnan(bootstrap_ratio([], [], seed=1).mean)
+
+
+def test_resamples_are_of_the_size_and_number_asked_and_follow_from_the_seed():
+    draws = np.concatenate(list(resamples(7, 3, 50)))
+    assert draws.shape == (50, 7)
+    assert set(np.unique(draws)) == set(range(7))
+    assert np.array_equal(draws, np.concatenate(list(resamples(7, 3, 50))))

@@ -1,13 +1,16 @@
 """The recipes in recipes/: each is whole and gives a pipeline; the paper's has the paper's values."""
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 
+from pipeline.pair_rules import Strategy
 from pipeline.params import read_file
 from pipeline.stages.recipe import SECTIONS, TABLES, check
 
@@ -56,6 +59,7 @@ def test_a_recipe_gives_a_graph_without_cycles_and_a_chain_of_policies(recipe, t
         asked = [dep.def_path for dep in stages[f"generate@{key}"].deps if dep.def_path.startswith("models/")]
         assert asked == models
         assert models[0] in paths(stages[f"train@{key}"].deps)
+        assert f"data/training/{row['prev']}" in paths(stages[f"train@{key}"].deps)
         assert {f"models/policies/{key}", f"models/checkpoints/{key}"} <= paths(stages[f"train@{key}"].outs)
     made = {path for stage in stages.values() for path in paths(stage.outs)}
     needed = {
@@ -135,19 +139,75 @@ def test_the_paper_loop(paper):
     assert samples == {("current", 1.0, 4), ("current", 0.7, 4)}
     assert (paper.generate.max_new_tokens, paper.generate.unfinished) == (2048, "keep")
     assert paper.generate.engine == "vllm"
-    assert (paper.pair.strategy, paper.pair.length_penalty) == ("best_worst", 0.0)
+    # Algorithm 2: best and worst by the reward; the length penalty of equation 9 is another model's.
+    assert (paper.pair.strategy.name, paper.pair.length.rule) == ("best_worst", "none")
+    assert (paper.pair.judges.rule, paper.pair.min_margin, vars(paper.pair.noise)) == ("one", 0.0, {})
+    assert paper.judge.also == []
     assert (paper.train.start, paper.train.reference) == ("previous", "pi0")
     training = paper.train.training
     assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 2, 128)
     assert training.schedule == "cosine"
     assert training.warmup_ratio == 0.03
-    assert paper.train.objective.beta == 0.1
+    assert paper.train.data == "cumulative"
+    assert paper.offline_pairs.max_pairs == 0
+    objective = paper.train.objective
+    assert (objective.kind, objective.beta, objective.divergence) == ("dpo", 0.1, "reverse_kl")
+    assert objective.label_smoothing == 0
     assert [(term.name, term.weight) for term in paper.train.objective.loss] == [("sigmoid", 1.0)]
+
+
+def test_the_concise_recipe_of_the_guide_is_the_papers_with_equation_9():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\npair:(.*?)```", page, re.DOTALL)
+    own = YAML(typ="safe").load(f"pair:{example}")["pair"]
+    recipe = read_file(ROOT / "recipes" / "paper.yaml")
+    others = {key: value for key, value in recipe["pair"].items() if key not in ("length", "seed")}
+    assert {key: own[key] for key in others} == others
+    assert own["length"] == {"rule": "penalty", "per_character": 0.001}
+    check(recipe | {"pair": own})
+
+
+def test_the_counterfactuals_of_every_recipe_name_all_strategies_and_the_papers_penalty():
+    for recipe in RECIPES:
+        others = read_file(recipe)["counterfactual"]
+        names = [union.model_fields["name"].annotation for union in get_args(get_args(Strategy)[0])]
+        assert [one["name"] for one in others["strategies"]] == [get_args(name)[0] for name in names]
+        assert {"rule": "penalty", "per_character": 0.001} in others["lengths"]
 
 
 def test_the_paper_offline_baseline_is_dpo_on_nectar(paper):
     assert [source.name for source in vars(paper.mixes)[paper.offline_dpo.mix].sources] == ["nectar"]
-    assert paper.offline_dpo.objective.beta == 0.1
+    assert (paper.offline_dpo.objective.kind, paper.offline_dpo.objective.beta) == ("dpo", 0.1)
+    assert [(term.name, term.weight) for term in paper.offline_dpo.objective.loss] == [("sigmoid", 1.0)]
+    training = paper.offline_dpo.training
+    assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 1, 128)
+
+
+def examples() -> list[dict[str, Any]]:
+    """The small recipes of docs/recipes.md: keys that replace those of a whole one."""
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    return [YAML(typ="safe").load(body) for body in re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)]
+
+
+def changed(recipe: Any, example: Any) -> Any:
+    """The recipe with the keys of an example; what has a kind or a rule is replaced as a whole."""
+    if not isinstance(example, dict) or {"kind", "rule"} & set(example):
+        return example
+    return recipe | {key: changed(recipe[key], value) for key, value in example.items()}
+
+
+@pytest.mark.parametrize("name", ["paper", "quickstart"])
+def test_the_small_recipes_of_the_page_fit_into_whole_ones(name):
+    whole, kinds = read_file(ROOT / "recipes" / f"{name}.yaml"), []
+    for example in examples():
+        if "offline_pairs" in example and name != "paper":
+            continue
+        recipe = changed(whole, example)
+        assert recipe != whole
+        objective = recipe["train"]["objective"]
+        kinds += [objective["kind"], *(term["name"] for term in objective.get("loss", ()))]
+        check(changed(recipe, {"train": {"training": {"global_batch": 8}}}))
+    assert {"raft", "simpo", "orpo", "nca_pair", "sft", "aot"} <= set(kinds)
 
 
 def test_the_paper_mixes(paper):

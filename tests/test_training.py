@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.params import parse
-from pipeline.training import DpoLoss, RewardLoss, Run, TrainingParams
+from pipeline.training import RewardLoss, Run, TrainingParams
 
 VALID = {
     "learning_rate": 1e-3,
@@ -78,11 +78,6 @@ def test_no_key_has_a_default(key):
         parse("reward", TrainingParams, {name: value for name, value in VALID.items() if name != key})
 
 
-def test_a_loss_that_sorts_its_micro_batch_is_refused():
-    with pytest.raises(UserError, match=r"dpo\.loss\.0\.name"):
-        parse("dpo", DpoLoss, {"beta": 0.1, "loss": [{"name": "aot", "weight": 1.0}], "label_smoothing": 0.0})
-
-
 @pytest.mark.parametrize(
     ("key", "value"), [("center", -0.1), ("margin", 0.0), ("label_smoothing", 0.5), ("label_smoothing", -0.1)]
 )
@@ -91,15 +86,6 @@ def test_a_wrong_option_of_the_reward_loss_is_named(key, value):
     assert parse("reward.loss", RewardLoss, section).margin is None
     with pytest.raises(UserError, match=rf"reward\.loss\.{key}"):
         parse("reward.loss", RewardLoss, section | {key: value})
-
-
-def test_exo_pair_needs_smoothing_and_says_so():
-    with pytest.raises(UserError, match="label_smoothing: expected more than 0"):
-        parse(
-            "dpo",
-            DpoLoss,
-            {"beta": 0.1, "loss": [{"name": "exo_pair", "weight": 1.0}], "label_smoothing": 0.0},
-        )
 
 
 def test_a_run_without_micro_batch_is_refused(tmp_path):

@@ -13,7 +13,7 @@ import polars as pl
 from benchmarks.counting.hook.counted_cells import cell
 from pipeline import ab, tables
 from pipeline.chat import Chat
-from pipeline.engines.evaluation import EvaluateParams
+from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.models import model_identity
 from pipeline.params import load
@@ -117,6 +117,7 @@ class Needed:
         """What the evaluation of a policy asks of all models."""
         data, params = self.project / "data", self.params("evaluate", EvaluateParams)
         policy, pi0 = (self.project / "models" / "policies" / name for name in (t, "t0"))
+        assert params.temperature == KL_TEMPERATURE, "else KL is measured on answers that no table holds"
         judge, prompts = (
             self.params("judge", JudgeParams),
             tables.read(SLICE, data / "prompts" / "validation.parquet"),

@@ -4,17 +4,19 @@ The recipe bounds them: a slice has at most so many prompts, a prompt so many an
 stays as it is counts for itself.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import comb
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
 from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
-from pipeline.engines.evaluation import EvaluateParams
+from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
+from pipeline.pair_rules import PairParams, pairs_per_prompt
 from pipeline.params import Params, load
 from pipeline.preference_training import RewardParams
 from pipeline.ranking import most_games
@@ -22,7 +24,9 @@ from pipeline.stages.control import ControlParams
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.offline_dpo import OfflineDpoParams
+from pipeline.stages.offline_pairs import OfflinePairsParams
 from pipeline.stages.prompts import PromptsParams
+from pipeline.stages.train import TrainParams
 
 #: Rows by kind, and by the engine that computes them.
 Most = list[tuple[Kind, str, int]]
@@ -84,7 +88,7 @@ class Bounds:
             case "reward" | "learning_curve":
                 return self.states(group, key, outlook)
             case "train":
-                return references(self.asked(key))
+                return self.training(key, outlook)
             case _:
                 return self.offline(outlook)
 
@@ -106,34 +110,28 @@ class Bounds:
         return sum(wanted.count for wanted in self.section("generate", GenerateParams).samples)
 
     def judge(self, key: str, outlook: Outlook) -> Most:
-        """A score per answer; or pairs of a prompt's answers in both orders: all, or those of a knock-out.
-
-        A cascade may ask both.
-        """
+        """By each judge a score per answer; or pairs of a prompt's answers in both orders: all, or those of a
+        knock-out. A cascade may ask both."""
         params, candidates = self.section("judge", JudgeParams), outlook.words[1]
         if candidates not in outlook.stale + outlook.absent:
             table = table_of(Path(candidates) / "candidates.parquet")
             answers = table.group_by("prompt_id").len().collect()["len"].to_list()
         else:
             answers = [self.answers] * self.asked(key)
-        scores: Most = [("score", params.engine, sum(answers))] if params.rewards else []
-        if params.kind == "bt":
-            return scores
-        robin = params.ranking == "round_robin" and not params.rewards
-        games = (comb(count, 2) if robin else most_games(count) for count in answers)
-        return [*scores, (*params.cells, 2 * sum(games))]
+        return [row for one in params.jury for row in judge_asks(one, answers)]
 
     def evaluation(self, outlook: Outlook, prompts: str, *, policies: int) -> Most:
         """Of one policy and pi_0, or of pi_0 and another: answers, preferences, scores, log-probabilities.
 
         `policies` answer anew, and are compared with pi_0: in both orders, which are one for its own answers.
+        One of them answers once more for its KL, unless it has answered at that temperature.
         The judge is asked about pi_0's answers, too; against itself, pi_0 needs no log-probabilities.
         """
         asked = self.slice(outlook, prompts, "validation")
         params, judge = self.section("evaluate", EvaluateParams), self.section("judge", JudgeParams)
         judged: tuple[Kind, str, int] = ("score", judge.engine, 2 * asked)
         return [
-            ("sample", params.engine, policies * asked),
+            ("sample", params.engine, (policies + (params.temperature != KL_TEMPERATURE)) * asked),
             ("prefer", params.engine, (policies + 1) * asked),
             judged if judge.rewards else (*judge.cells, 3 * asked),
             ("log_probs", params.engine, 2 * asked),
@@ -161,6 +159,29 @@ class Bounds:
             pairs += self.pairs(None, mix, outlook, "test")
         return [("state", "transformers", 2 * pairs)]
 
+    def training(self, key: str, outlook: Outlook) -> Most:
+        """The pairs of an iteration, as many of each prompt as the strategy makes, and those before it."""
+        params = self.section("train", TrainParams)
+        if not params.objective.reference:
+            return []
+        return references(self.paired(key) + self.earlier(key, outlook.words[2], outlook, params.data))
+
+    def paired(self, key: str) -> int:
+        """Most pairs of an iteration."""
+        return pairs_per_prompt(self.section("pair", PairParams).strategy) * self.asked(key)
+
+    def earlier(self, key: str, folder: str, outlook: Outlook, data: str) -> int:
+        """What an iteration adds to its own pairs: what stands there, or what the recipe lets it grow to."""
+        if folder not in outlook.stale + outlook.absent:
+            return height(Path(folder) / "history.parquet")
+        offline, chain = self.section("offline_pairs", OfflinePairsParams), load("iterations", dict[str, Any])
+        if offline.max_pairs is None:
+            raise Unbounded
+        before, pairs = chain[key]["prev"], offline.max_pairs
+        while data == "cumulative" and before in chain:
+            pairs, before = pairs + self.paired(before), chain[before]["prev"]
+        return pairs
+
     def offline(self, outlook: Outlook) -> Most:
         """Both answers of its pairs."""
         params = self.section("offline_dpo", OfflineDpoParams)
@@ -173,6 +194,16 @@ class Bounds:
         if mix in outlook.stale + outlook.absent:
             raise Unbounded
         return height(Path(mix) / f"{side}.parquet")
+
+
+def judge_asks(params: JudgeParams, answers: Sequence[int]) -> Most:
+    """Most rows that one judge asks of prompts with so many answers each."""
+    scores: Most = [("score", params.engine, sum(answers))] if params.rewards else []
+    if params.kind == "bt":
+        return scores
+    robin = params.ranking == "round_robin" and not params.rewards
+    games = (comb(count, 2) if robin else most_games(count) for count in answers)
+    return [*scores, (*params.cells, 2 * sum(games))]
 
 
 def references(pairs: int) -> Most:

@@ -8,11 +8,13 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.engines.checkpoints import seal
 from pipeline.errors import UserError
+from pipeline.objectives import Health
 from pipeline.training import Run
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,10 @@ SERIES = {
     "learning_rate": ("learning_rate",),
     "accuracy": ("accuracy", "rewards/accuracies"),
     "margin": ("margin", "rewards/margins"),
+    "chosen_reward": ("rewards/chosen",),
+    "rejected_reward": ("rewards/rejected",),
+    "chosen_logp": ("chosen_logp",),
+    "rejected_logp": ("rejected_logp",),
 }
 
 
@@ -98,6 +104,20 @@ class Progress:
         self.bar.close()
 
 
+def collapse(health: Health | None, history: Sequence[dict[str, Any]]) -> str | None:
+    """What was expected and found where the chosen answers have become too unlikely; else None.
+
+    history: the logged points of the run, first to last, those before a kill included.
+    """
+    values = [entry["chosen_logp"] for entry in history if "chosen_logp" in entry]
+    if health is None or not values or values[0] - values[-1] <= health.max_fall:
+        return None
+    return (
+        f"expected the mean log-probability of a token of the chosen answers to fall by at most "
+        f"{health.max_fall} from {values[0]:.3f} at the first step, found {values[-1]:.3f}"
+    )
+
+
 def watcher(run: Run, total: int) -> Any:
     """A callback that logs, saves, shows progress and stops a run that diverges.
 
@@ -131,6 +151,7 @@ def watcher(run: Run, total: int) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             values = points(logs)
+            section = run.title.partition("@")[0]
             bad = {series: value for series, value in values.items() if not math.isfinite(value)}
             if bad:
                 if args.process_index == 0:
@@ -138,7 +159,15 @@ def watcher(run: Run, total: int) -> Any:
                 found = ", ".join(f"{series} {value}" for series, value in bad.items())
                 raise UserError(
                     f"training diverged at step {state.global_step} of {total}: expected finite numbers, "
-                    f"found {found}; lower {run.title}.learning_rate"
+                    f"found {found}; lower the learning_rate of {section} in params.yaml"
+                )
+            if fallen := collapse(run.health, state.log_history):
+                if args.process_index == 0:
+                    self.progress.close()
+                raise UserError(
+                    f"{run.title}: training diverged at step {state.global_step} of {total}: {fallen}; lower "
+                    f"the learning_rate of {section} in params.yaml, raise the beta of its objective or add "
+                    f"the loss sft to it; if this is meant, raise {section}.health.max_fall"
                 )
             self.loss = values.get("loss", self.loss)
             if args.process_index == 0:

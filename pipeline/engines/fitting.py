@@ -21,7 +21,8 @@ from pipeline.engines.checkpoints import claim, newest
 from pipeline.engines.curves import watcher
 from pipeline.engines.keeping import keeper, publish, reached
 from pipeline.engines.launching import config_digest, launch, world_size
-from pipeline.engines.repeatable import Shuffle, given_tokens, labelled_positions_only, quiet, repeatable
+from pipeline.engines.preference_loss import loss_arguments, preferring
+from pipeline.engines.repeatable import Shuffle, labelled_positions_only, quiet, repeatable
 from pipeline.engines.reward_loss import smoothed
 from pipeline.engines.weights import (
     freeze,
@@ -33,7 +34,8 @@ from pipeline.engines.weights import (
 )
 from pipeline.errors import UserError
 from pipeline.ids import content_id
-from pipeline.training import DpoLoss, RewardLoss, Run, TrainingParams
+from pipeline.objectives import Preferring
+from pipeline.training import RewardLoss, Run, TrainingParams
 
 log = logging.getLogger(__name__)
 
@@ -239,23 +241,19 @@ def reward_trainer(reward: RewardLoss) -> type:
     return smoothed(RewardTrainer, reward.label_smoothing) if reward.label_smoothing else RewardTrainer
 
 
-def fit_dpo(rows: pl.DataFrame, job: Job, policy: Path, dpo: DpoLoss) -> None:
-    """See `trainers.train_dpo`; the rows carry the log-probabilities of the reference."""
+def fit_dpo(rows: pl.DataFrame, job: Job, policy: Path, objective: Preferring) -> None:
+    """See `trainers.train_dpo`; rows carry the log-probabilities of the reference where there is one."""
     from trl import DPOConfig, DPOTrainer
 
     with quiet(), labelled_positions_only():
         arguments = DPOConfig(
             **job.arguments(),
-            beta=dpo.beta,
-            loss_type=[term.name for term in dpo.loss],
-            loss_weights=[term.weight for term in dpo.loss],
-            label_smoothing=dpo.label_smoothing,
+            **loss_arguments(objective),
             precompute_ref_log_probs=True,
             max_length=None,
         )
         model, tokenizer = load_language_model(policy), load_tokenizer(policy)
         freeze(model, job.params, job.run)
-        trainer = job.train(
-            given_tokens(DPOTrainer), model, tokenizer, arguments, rows, lengths_of(rows), base=policy
-        )
+        kind = preferring(DPOTrainer, objective)
+        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths_of(rows), base=policy)
         save_trained(trainer, policy, job.run.out)

@@ -48,16 +48,27 @@ WORDINGS: Mapping[str, Wording] = {
 }
 """The models that judge two answers, and how each is asked."""
 
+MODELS: Mapping[str, str] = {
+    "bt": "models/reward",
+    "pairwise": "models/pairwise",
+    "prompted": "models/base",
+    "cascade": "models/reward",
+}
+"""The model of each kind of judge."""
+
 
 class JudgeParams(Params):
     """Which judge scores the candidates: its kind, the folder of its model, and how it is run."""
 
     kind: Literal["bt", "pairwise", "prompted", "cascade"]
+    also: tuple[Literal["bt", "pairwise", "prompted"], ...]
+    """Judges who score the candidates as well, each by itself; their models are `model` or `referee`."""
     model: str
     ranking: Literal["knockout", "round_robin"]
     """How a judge of two answers ranks n."""
     referee: str
-    """The folder of the judge of two answers that a cascade asks; the same as `model` for other kinds."""
+    """The folder of a second model: of the judge of two answers that a cascade asks, or of one in `also`;
+    the same as `model` where there is none."""
     referee_margin: float = Field(ge=0)
     """Of a cascade, in rewards: answers this near to the best or worst are in doubt."""
     engine: ScorerEngine
@@ -65,6 +76,13 @@ class JudgeParams(Params):
     max_length: int = Field(ge=32)
     prompted: PromptedParams | None
     """How a judge that was not trained to is asked in words; None: at one letter, as the trained one is."""
+
+    @property
+    def jury(self) -> "tuple[JudgeParams, ...]":
+        """Each judge by itself, the first one as `kind` names it."""
+        alone = self.model_copy(update={"also": ()})
+        others = ({"kind": kind, "model": MODELS[kind]} for kind in self.also)
+        return (alone, *(alone.model_copy(update=other) for other in others))
 
     @property
     def rewards(self) -> bool:
@@ -199,6 +217,12 @@ def judged(candidates: pl.DataFrame, model: Path, referee: Path, params: JudgePa
     compare = comparer(referee, params)
     played(games, compare)
     return told(candidates, params, found, [cascaded_scores(one) for one in games], compare)
+
+
+def jury(candidates: pl.DataFrame, model: Path, referee: Path, params: JudgeParams) -> list[Judged]:
+    """What each judge of the recipe says, the first one first: `judged` with the model of each."""
+    folders = {params.referee: referee, params.model: model}
+    return [judged(candidates, folders[one.model], referee, one) for one in params.jury]
 
 
 def ranked(found: Sequence[Contest], compare: Compare, params: JudgeParams) -> list[list[float]]:

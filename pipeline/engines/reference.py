@@ -1,8 +1,10 @@
 """Log-probabilities of answers under the frozen reference model of DPO, from the row store."""
 
+import ctypes
 import gc
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from pipeline.engines.repeatable import labelled_positions_only, quiet
 from pipeline.engines.weights import load_language_model, load_tokenizer
 from pipeline.execution import execution
 from pipeline.filling import Compute, fill
-from pipeline.training import REFERENCE_LOGPS
+from pipeline.objectives import REFERENCE_LOGPS
 
 Asks = Sequence[tuple[Ids, Ids]]
 
@@ -33,8 +35,15 @@ def referenced(
     as training computes, and the reference is freed. UserError for a value that is not finite.
     """
     values = fill(ReferenceWork(reference, "trl", precision), answers(pairs), launcher())["value"]
-    gc.collect()
+    give_back()
     return with_logps(pairs, values)
+
+
+def give_back() -> None:
+    """Leave the memory of the reference to training: Linux's C library keeps what was freed for itself."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def answers(pairs: pl.DataFrame) -> Asks:

@@ -37,11 +37,10 @@ def states(model: Path, sequences: Sequence[Ids], *, dtype: Dtype) -> np.ndarray
     plan a state that nothing has computed is NaN. UserError for a state that is not finite.
     """
     found = fill(StateWork(model, "transformers", dtype), sequences, launcher())["value"]
-    lengths = found.list.len().to_numpy()
-    width = int(lengths.max(initial=0))
+    sizes = found.list.len().to_numpy()
+    known, width = sizes == sizes.max(initial=0), int(sizes.max(initial=0))
     matrix = np.full((len(found), width), np.nan, np.float32)  # a stand-in of a plan has one number
-    known = found.filter(pl.Series(lengths == width))
-    matrix[lengths == width] = known.list.to_array(width).to_numpy()
+    matrix[known] = found.filter(pl.Series(known)).list.to_array(width).to_numpy()
     return matrix
 
 

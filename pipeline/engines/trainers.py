@@ -5,6 +5,7 @@ bytes (on one machine, with one number of threads, processes and one micro batch
 killed meanwhile and called again. TRL never sees text: the one chat renderer has made the rows.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import polars as pl
 
 from pipeline.engines.fitting import Job, fit_dpo, fit_reward, fit_sft, lengths_of
 from pipeline.engines.head import fit_head, save_head
+from pipeline.engines.launching import world_size
 from pipeline.errors import UserError
-from pipeline.training import REFERENCE_LOGPS, DpoLoss, RewardLoss, Run, TrainingParams
+from pipeline.objectives import REFERENCE_LOGPS, Dpo, Preferring
+from pipeline.training import RewardLoss, Run, TrainingParams
 
 
 def train_sft(base: Path, blocks: pl.DataFrame, params: TrainingParams, run: Run) -> None:
@@ -78,16 +81,34 @@ def trained_head(
     return fit_head(base, pairs, sides, params, reward, run)
 
 
-def train_dpo(policy: Path, pairs: pl.DataFrame, params: TrainingParams, dpo: DpoLoss, run: Run) -> None:
-    """Train `policy` to prefer chosen over rejected answers, measured against a reference model.
+def train_dpo(
+    policy: Path, pairs: pl.DataFrame, params: TrainingParams, objective: Preferring, run: Run
+) -> None:
+    """Train `policy` to prefer chosen over rejected answers, by DPO or one of its relatives.
 
-    pairs: prompt_ids, chosen_ids, rejected_ids (answers with their end of turn), List(Int32), and what
-    `reference.referenced` adds to them: training holds one model.
+    pairs: prompt_ids, chosen_ids, rejected_ids (answers with their end of turn), List(Int32), and for an
+    objective with a reference model what `reference.referenced` adds: training holds one model.
     """
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids", *REFERENCE_LOGPS)
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids", *(REFERENCE_LOGPS if objective.reference else ()))
     pairs = pairs.select(columns)
     checked(pairs, columns, params, run)
-    Job.start("dpo", pairs, params, run, dpo.model_dump()).launch(fit_dpo, pairs, policy, dpo)
+    run = sorted_together(run, params, objective)
+    Job.start("dpo", pairs, params, run, objective.model_dump()).launch(fit_dpo, pairs, policy, objective)
+
+
+def sorted_together(run: Run, params: TrainingParams, objective: Preferring) -> Run:
+    """The run with the micro batch that the objective needs; UserError where its processes cannot have it."""
+    rows = objective.sorted_rows if isinstance(objective, Dpo) else None
+    if rows is None:
+        return run
+    share, rest = divmod(params.global_batch, world_size(run))
+    if rest or share % rows:
+        raise UserError(
+            f"{run.title}: expected a number of training processes that leaves each a multiple of the {rows} "
+            f"rows that its objective sorts together, of a global_batch of {params.global_batch}, found "
+            f"{world_size(run)}; change processes in exec.yaml"
+        )
+    return replace(run, micro_batch=rows)
 
 
 def checked(rows: pl.DataFrame, columns: tuple[str, ...], params: TrainingParams, run: Run) -> np.ndarray:

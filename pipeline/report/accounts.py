@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import tables
-from pipeline.report.inputs import OFFLINE, Folders, Recipe, read_json
+from pipeline.report.inputs import OFFLINE, PI0, Folders, Recipe, read_json
 from pipeline.schemas import LEDGER, ORIGIN_KEY
 
 EXAMPLES = 3
@@ -75,12 +75,15 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "pack", folders.packed
     for run in (*recipe.rewards, "pairwise", OFFLINE):
         yield run, folders.training / run
+    yield "offline_pairs", folders.training / PI0
     yield "evaluate_judges", folders.judge_evaluation
+    yield "evaluate_baselines", folders.baselines
     for t in recipe.iterations:
         yield f"generate@{t}", folders.iterations / t / "generate"
         yield f"judge@{t}", folders.iterations / t / "judge"
         yield f"pair@{t}", folders.iterations / t / "pair"
         yield f"train@{t}", folders.training / t
+        yield f"evaluate@{t}", folders.iterations / t / "evaluate"
 
 
 def accounts(folders: Folders, recipe: Recipe) -> dict[str, Account]:

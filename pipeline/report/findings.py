@@ -16,6 +16,7 @@ from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteratio
 from pipeline.report.judges import JudgeFacts, judge_facts
 from pipeline.report.learning import learning_curves
 from pipeline.report.mixes import MixFacts, mix_facts
+from pipeline.report.pair_rules import PairRuleFacts, pair_rule_facts, pair_rule_metrics
 from pipeline.report.policies import PolicyFacts, evaluations, policies
 from pipeline.report.runs import Curve, training_curves
 
@@ -33,6 +34,7 @@ class Findings:
     judges: JudgeFacts
     learning: dict[str, pl.DataFrame]
     iterations: list[IterationFacts]
+    pair_rules: list[PairRuleFacts]
     policies: list[PolicyFacts]
     controls: list[ControlFacts]
     shared_sources: list[str]
@@ -56,6 +58,7 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         judges=judge_facts(folders, recipe),
         learning=learning_curves(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
+        pair_rules=[pair_rule_facts(t, folders.counterfactuals / t) for t in recipe.iterations],
         policies=policies(rows, recipe),
         controls=controls(folders, recipe, rows),
         shared_sources=shared_sources(folders, recipe),
@@ -175,6 +178,7 @@ def policy_metrics(one: PolicyFacts) -> dict[str, object]:
         "preference": one.preference,
         "length": one.length,
         "kl": one.kl,
+        "kl_per_token": one.kl_per_token,
         "unfinished": one.unfinished,
     }
 
@@ -193,6 +197,7 @@ def metrics(found: Findings) -> object:
             | {"too_long_to_pack": every["pack"].dropped},
             "judges": judge_metrics(found.judges),
             "iterations": {one.name: iteration_metrics(one, found) for one in found.iterations},
+            "pair_rules": {one.name: pair_rule_metrics(one) for one in found.pair_rules},
             "policies": {one.name: policy_metrics(one) for one in found.policies},
             "controls": {
                 one.name: {"reward": one.reward, "gain": one.gain, "agreement": one.agreement}

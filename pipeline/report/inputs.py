@@ -26,6 +26,7 @@ class Folders:
     packed: Path
     training: Path
     iterations: Path
+    counterfactuals: Path
     baselines: Path
     judge_evaluation: Path
     learning_curve: Path

@@ -35,6 +35,7 @@ class IterationFacts:
     length_bias: dict[str, LengthBias]
     """By judge of the iteration, how its scores go with the lengths of answers (paper, figure 3)."""
     judges: list[str]
+    """Whose rewards are shown."""
     pairs: int
     margins: np.ndarray
     margin: float
@@ -67,7 +68,9 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
     candidates = tables.read(CANDIDATES, folder / "generate" / "candidates.parquet")
     judgments = tables.read(JUDGMENTS, folder / "judge" / "judgments.parquet")
     pairs = tables.read(PAIRS, folder / "pair" / "pairs.parquet")
-    judges = sorted(pairs["judge"].unique()) or sorted(judgments["judge"].unique())
+    # Scores of two judges have no common scale: of several that were joined the first is shown.
+    joined = {judge for label in pairs["judge"].unique() for judge in label.split("+")}
+    judges = sorted(joined or {*judgments["judge"]})[:1]
     scored = candidates.select("candidate_id", "prompt_id", "tokens", "finish_reason").join(
         judgments.filter(pl.col("judge").is_in(judges)), on=["candidate_id", "prompt_id"], how="inner"
     )

@@ -76,9 +76,13 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
     ]
-    for stage, unit in (("generate", "candidates"), ("pair", "prompts"), ("train", "pairs")):
+    for stage, what in (
+        ("generate", "Dropped candidates"),
+        ("pair", "Dropped pairs"),
+        ("train", "Pairs not trained on"),
+    ):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
-        rows += [[f"Dropped {unit}: {reason}", count(n)] for reason, n in dropped.items()]
+        rows += [[f"{what}: {reason}", count(n)] for reason, n in dropped.items()]
     return Grid(f"Pairs of {one.name}", ["Figure", "Value"], rows)
 
 
@@ -214,6 +218,7 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
                 number(one.words, 1),
                 share(one.unfinished),
                 spread(one.kl),
+                NONE if one.name == PI0 else spread(one.kl_per_token, 4),
                 f"{number(bound)} (n = {n})" if n else NONE,
             ]
         )
@@ -224,11 +229,13 @@ def cost_grid(policies: list[PolicyFacts], bounds: dict[str, tuple[float, int]],
         "Words",
         "Cut at the limit",
         "KL to t0",
+        "KL per token",
         "Best-of-n bound",
     ]
     note = (
-        "KL in nats. The bound is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates "
-        "costs at most."
+        "KL in nats: the mean of log pi(y|x) - log pi_0(y|x) over answers y that the policy samples at "
+        "temperature 1, with a 95% bootstrap interval; per token, their sum over that of tokens. The bound "
+        "is log n - (n - 1) / n: what best-of-n sampling of one iteration's candidates costs at most."
     )
     return Grid("At what cost", columns, rows, marked=best_row(policies, best), note=note)
 

@@ -10,6 +10,7 @@ from pipeline.report import data_sections, judge_sections, learning, mix_section
 from pipeline.report.findings import Findings, checks
 from pipeline.report.grids import count, share, spread
 from pipeline.report.inputs import PI0
+from pipeline.report.pair_rules import pair_rule_view
 
 TEMPLATE = Path(__file__).parent.parent / "report_template.html.jinja"
 #: Characters that neither HTML nor XML allows in a text.
@@ -61,6 +62,7 @@ def context(found: Findings) -> dict[str, Any]:
         "judges": judge_sections.judge_view(found.judges),
         "learning": learning.learning_view(found.learning, found.recipe),
         "iterations": [model_sections.iteration_view(one, found) for one in found.iterations],
+        "pair_rules": [(one.name, pair_rule_view(one)) for one in found.pair_rules],
         "policies": model_sections.policy_view(found),
         "verdict": found.verdict,
         "verdict_grid": model_sections.verdict_grid(found),

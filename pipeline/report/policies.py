@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline import tables
 from pipeline.ids import seed_for
-from pipeline.intervals import Interval, bootstrap_mean, paired_difference
+from pipeline.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
 from pipeline.report.inputs import PI0, Folders, Recipe
 from pipeline.report.iterations import IterationFacts
 from pipeline.report.mixes import mean
@@ -28,6 +28,9 @@ class PolicyFacts:
     words: float
     unfinished: float
     kl: Interval
+    """Per answer, in nats: the mean log-ratio of answers sampled at temperature 1."""
+    kl_per_token: Interval
+    """The sum of these log-ratios over that of the answers' tokens."""
 
 
 def evaluations(folders: Folders, recipe: Recipe) -> pl.DataFrame:
@@ -62,6 +65,7 @@ def policy_facts(rows: pl.DataFrame, name: str) -> PolicyFacts:
         words=mean(own["response"].str.count_matches(r"\S+")),
         unfinished=mean((own["finish_reason"] == "length").cast(pl.Float64)),
         kl=interval("kl"),
+        kl_per_token=bootstrap_ratio(own["kl"], own["kl_tokens"], seed_for("policy", name, "kl_per_token")),
     )
 
 
@@ -85,6 +89,7 @@ def policy_rows(facts: list[PolicyFacts], iterations: list[IterationFacts]) -> p
             ("preference", one.preference),
             ("length", one.length),
             ("kl", one.kl),
+            ("kl_per_token", one.kl_per_token),
         ):
             row |= {column: interval.mean, f"{column}_low": interval.low, f"{column}_high": interval.high}
         row |= {

@@ -13,6 +13,10 @@ SERIES = {
     "loss": "Loss",
     "accuracy": "Accuracy on train pairs",
     "margin": "Reward margin on train pairs",
+    "chosen_reward": "Reward of chosen answers",
+    "rejected_reward": "Reward of rejected answers",
+    "chosen_logp": "Log-probability of a chosen token",
+    "rejected_logp": "Log-probability of a rejected token",
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
 }

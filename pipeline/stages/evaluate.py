@@ -8,9 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import edge, tables
-from pipeline.engines.evaluation import EvaluateParams, answers, evaluated, summary
+from pipeline.engines.evaluation import Evaluated, EvaluateParams, answers, evaluated
 from pipeline.engines.judging import JudgeParams
-from pipeline.ledger import write_json
 from pipeline.params import load
 from pipeline.schemas import EVALUATIONS, SLICE
 
@@ -23,8 +22,8 @@ def made(
     baselines: Path,
     judge_model: Path,
     preference_model: Path,
-) -> pl.DataFrame:
-    """The evaluations of this policy (schemas.EVALUATIONS) against pi_0's answers."""
+) -> Evaluated:
+    """The evaluations of this policy against pi_0's answers."""
     params = load("evaluate", EvaluateParams)
     rows = answers(tables.read(SLICE, prompts), iteration, policy, params)
     reference = tables.read(EVALUATIONS, baselines / "evaluations.parquet").filter(pl.col("policy") == "t0")
@@ -40,10 +39,11 @@ def made(
     )
 
 
-def write(rows: pl.DataFrame, out: Path) -> None:
-    """Write what was made, and its means."""
-    tables.write(EVALUATIONS, rows, out / "evaluations.parquet")
-    write_json(out / "summary.json", summary(rows))
+def write(found: Evaluated, out: Path) -> None:
+    """Write what was made, and the account of what was not judged."""
+    tables.write(EVALUATIONS, found.rows, out / "evaluations.parquet")
+    iteration = found.rows["policy"][0]
+    found.ledger(f"evaluate@{iteration}").close(found.asked, found.kept, out)
 
 
 def main() -> None:

@@ -8,15 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import edge, tables
-from pipeline.engines.evaluation import EvaluateParams, answers, evaluated, summary
+from pipeline.engines.evaluation import Evaluated, EvaluateParams, answers, evaluated
 from pipeline.engines.judging import JudgeParams
-from pipeline.ledger import write_json
 from pipeline.params import load
 from pipeline.schemas import EVALUATIONS, SLICE
 
 
-def made(prompts: Path, pi0: Path, offline: Path, judge_model: Path, preference_model: Path) -> pl.DataFrame:
-    """The evaluations of t0 and offline_dpo (schemas.EVALUATIONS)."""
+def made(prompts: Path, pi0: Path, offline: Path, judge_model: Path, preference_model: Path) -> Evaluated:
+    """The evaluations of t0 and offline_dpo."""
     params, judge = load("evaluate", EvaluateParams), load("judge", JudgeParams)
     asked = tables.read(SLICE, prompts)
     baseline = answers(asked, "t0", pi0, params)
@@ -27,18 +26,17 @@ def made(prompts: Path, pi0: Path, offline: Path, judge_model: Path, preference_
         "preference_model": preference_model,
         "params": params,
     }
-    return pl.concat(
-        [
-            evaluated(baseline, baseline, model=pi0, **shared),
-            evaluated(answers(asked, "offline_dpo", offline, params), baseline, model=offline, **shared),
-        ]
+    both = (
+        evaluated(baseline, baseline, model=pi0, **shared),
+        evaluated(answers(asked, "offline_dpo", offline, params), baseline, model=offline, **shared),
     )
+    return Evaluated(pl.concat([one.rows for one in both]), pl.concat([one.lost for one in both]))
 
 
-def write(rows: pl.DataFrame, out: Path) -> None:
-    """Write what was made, and its means."""
-    tables.write(EVALUATIONS, rows, out / "evaluations.parquet")
-    write_json(out / "summary.json", summary(rows))
+def write(found: Evaluated, out: Path) -> None:
+    """Write what was made, and the account of what was not judged."""
+    tables.write(EVALUATIONS, found.rows, out / "evaluations.parquet")
+    found.ledger("evaluate_baselines").close(found.asked, found.kept, out)
 
 
 def main() -> None:

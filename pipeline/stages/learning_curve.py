@@ -11,7 +11,7 @@ head is trained has no curve: each point would cost a training run.
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
@@ -52,7 +52,7 @@ class Side:
 def side(name: str, table: Path, base: Path, params: RewardParams, most: int | None) -> Side:
     """A side of the mix; at most so many of its pairs."""
     asked = capped(tables.read(MIX, table), most)
-    limits = {"max_length": params.training.max_length, "overflow": params.overflow}
+    limits: Any = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens, ledger = fitting(name, asked, base, **limits)
     pairs = tokens.select("pair_id").join(asked, on="pair_id", validate="1:1", maintain_order="left")
     rows = reward_rows(tokens, asked, params.loss)

@@ -8,15 +8,17 @@ from pathlib import Path
 from pydantic import Field
 
 from pipeline import edge, tables
-from pipeline.engines.dpo import DpoParams, Start, optimise
+from pipeline.engines.policy import PolicyParams, Start, optimise
+from pipeline.objectives import Dpo
 from pipeline.params import load
 from pipeline.preference_training import capped, demand_gate
 from pipeline.schemas import MIX
 
 
-class OfflineDpoParams(DpoParams):
-    """Which mix, how much of it, and how to train."""
+class OfflineDpoParams(PolicyParams):
+    """Which mix, how much of it, and how to train; whatever the loop tries, this is DPO."""
 
+    objective: Dpo
     mix: str
     max_pairs: int | None = Field(gt=0)
 

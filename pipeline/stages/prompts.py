@@ -11,22 +11,25 @@ The steps, in this order, each a reason in the ledger:
     exact duplicate           the same prompt came before (a preference source has a row per pair)
     near-duplicate            near another prompt in the whole text and in the last user turn, which stays
     benchmark contamination   the prompt holds a benchmark item
+    in no slice yet           its hash lies beyond the last slice: more slices would take it
     slice is full             more prompts fell to the slice than it takes; lowest hashes stay
 
 A family of prompts (`cluster_id` of the slices: those that are near, be it in the whole text alone, and
 conversations with the same beginning) is dealt by a hash of the prompt that stands for it alone: the one of
 the earliest source in the recipe, and within it of the lowest hash. So slices share no near-duplicate and no
-beginning of a conversation, and these changes move no prompt from one slice to another: more iterations (up
-to `slices`), more or fewer prompts of other families.
-What can still happen to a prompt:
+beginning of a conversation. A slice is a fixed range of that hash (`splits.borders`), and validation has a
+hash of its own. So
 
-- a new prompt takes its place in a full slice, if its hash is lower: the old one is dropped, never moved;
-- a new near-duplicate of the same or an earlier source may take its place; one that joins two groups of
-  near-duplicates leaves one prompt of the two;
-- a new prompt of the same or an earlier source may stand for the family from then on, and moves it; one that
-  joins two families moves one of them to the slice of the other (all that a source added at the end can do);
-- a new seed or number of `slices` deals afresh; `validation` or `per_slice` shift only the border between
-  validation and the rest.
+- more slices leave every other slice as it is, to the byte: a new one takes prompts that no slice had;
+- a new prompt of a new family moves nothing. In a slice that is full it takes a place if its hash is lower:
+  the prompt that had it is dropped, never moved. In one that is not full all others stay;
+- larger or smaller `validation` and `per_slice` add to slices or drop from them, and move nothing; a larger
+  `validation_share` takes prompts from slices to validation, and moves none between slices;
+- a new prompt that is near an old one, or goes on with its conversation, joins its slice. Of a later source
+  it can only move a family by joining it with another: one of them goes to the slice of the other. Of the
+  same or an earlier source it may stand for the family from then on (among k of one source with a chance of
+  1 in k), and then moves it as a whole, and it may take the place of its near-duplicate;
+- a new seed or `slice_share` deals afresh.
 
 A prompt here may stand in a preference mix too, on either side: the reward model has then seen human answers
 to it, but never the policy's. The validation slice is held out from the policy, not from the judge.
@@ -53,10 +56,11 @@ from pipeline.selection import (
     drop_too_long,
     text_likeness,
 )
-from pipeline.splits import deal, hash_order
+from pipeline.splits import borders, deal, hash_order
 from pipeline.verdicts import Verdicts
 
 MANY_TURNS = "more than one turn"
+NO_SLICE = "in no slice yet"
 SLICE_FULL = "slice is full"
 
 
@@ -66,20 +70,20 @@ class PromptsParams(SelectionParams):
     sources: tuple[str, ...] = Field(min_length=1)
     """Sources of kind `prompts`, or of kind `preferences` for their prompts, in order of priority."""
     slices: int = Field(gt=0)
-    """Number of slices dealt, for as many iterations at most: keep it when adding iterations."""
+    """Number of slices, for as many iterations at most: more leave the others as they are."""
+    slice_share: float = Field(gt=0, le=0.5)
+    """Expected share of a slice in the families outside validation; half of what is left, where that is
+    less."""
     per_slice: int = Field(gt=0)
     """Most prompts of one slice."""
+    validation_share: float = Field(gt=0, lt=1)
+    """Expected share of families held out for validation."""
     validation: int = Field(gt=0)
     """Most prompts of the validation slice."""
     single_turn_only: bool
     """Whether to drop prompts with earlier turns."""
     seed: int = Field(ge=0)
     """Seed of the deal and of the choice where a slice is full."""
-
-    @property
-    def validation_share(self) -> float:
-        """The share of clusters dealt to validation: in proportion to what the slices take."""
-        return self.validation / (self.validation + self.slices * self.per_slice)
 
 
 def slice_name(number: int) -> str:
@@ -145,15 +149,17 @@ def representatives(
 
 def dealt(rows: pl.DataFrame, verdicts: Verdicts, recipe: PromptsParams) -> pl.DataFrame:
     """(place, cluster_id, slice) of the prompts that find room in their slice."""
-    number = deal(
-        rows["dealt_by"], slices=recipe.slices, validation_share=recipe.validation_share, seed=recipe.seed
-    )
-    rows = rows.with_columns(number).with_columns(
+    ends = borders(recipe.slices, recipe.slice_share)
+    hands = deal(rows["dealt_by"], ends=ends, validation_share=recipe.validation_share, seed=recipe.seed)
+    number, position = pl.col("slice"), pl.col("position")
+    left = verdicts.drop(
+        rows.hstack(hands), NO_SLICE, number > recipe.slices, value=position, threshold=ends[-1]
+    ).with_columns(
         slice=pl.when(number == 0).then(pl.lit("validation")).otherwise(pl.format("t{}", "slice")),
         cap=pl.when(number == 0).then(recipe.validation).otherwise(recipe.per_slice).cast(pl.Int64),
     )
     seed = ("fill", recipe.seed)
-    kept = drop_over_cap(rows, verdicts, SLICE_FULL, "slice", pl.col("cap"), seed, "prompt_id")
+    kept = drop_over_cap(left, verdicts, SLICE_FULL, "slice", pl.col("cap"), seed, "prompt_id")
     return kept.select("place", "slice", cluster_id="family_id")
 
 

@@ -33,9 +33,11 @@ SECTIONS = {
     "pairwise": "pipeline.stages.pairwise:PairwiseParams",
     "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
     "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
+    "offline_pairs": "pipeline.stages.offline_pairs:OfflinePairsParams",
     "generate": "pipeline.stages.generate:GenerateParams",
     "judge": "pipeline.engines.judging:JudgeParams",
-    "pair": "pipeline.stages.pair:PairParams",
+    "pair": "pipeline.pair_rules:PairParams",
+    "counterfactual": "pipeline.pair_rules:CounterfactualParams",
     "train": "pipeline.stages.train:TrainParams",
     "evaluate": "pipeline.engines.evaluation:EvaluateParams",
     "control": "pipeline.stages.control:ControlParams",
@@ -46,6 +48,8 @@ REWARD = "pipeline.preference_training:RewardParams"
 TABLES = ("sources", "mixes", "rewards", "iterations")
 #: What other stages make below models/, data/training/ or data/curves/.
 TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")
+MIXED = ("pairwise", "offline_dpo", "offline_pairs")
+"""The sections that name a mix."""
 
 
 class IterationParams(Params):
@@ -138,7 +142,7 @@ def check_iterations(iterations: Mapping[str, Any], slices: int, checkpoints: Se
     if len(iterations) > slices:
         raise UserError(
             f"params.yaml: prompts.slices: expected at least {len(iterations)}, one per iteration, "
-            f"found {slices}; raise it (this deals the prompts anew) or remove iterations"
+            f"found {slices}; raise it, which moves no prompt, or remove iterations"
         )
 
 
@@ -184,7 +188,7 @@ def check_references(
             f"{name}.decontaminate.benchmarks", sections[name].decontaminate.benchmarks, kinds, {"benchmarks"}
         )
     known("evaluate_judges.sets", sections["evaluate_judges"].sets, kinds, {"judge_sets"})
-    named = {f"{name}.mix": [sections[name].mix] for name in ("pairwise", "offline_dpo")}
+    named = {f"{name}.mix": [sections[name].mix] for name in MIXED}
     named |= {f"rewards.{name}.mix": [params.mix] for name, params in rewards.items()}
     for where, wanted in (named | {"evaluate_judges.mixes": sections["evaluate_judges"].mixes}).items():
         known(where, wanted, dict.fromkeys(mixes, "mix"), {"mix"})
@@ -195,6 +199,7 @@ def check_references(
             "blocks are what sft trains on: lower the one or raise the other"
         )
     check_judge(sections["judge"])
+    check_pair(sections["pair"], [one.kind for one in sections["judge"].jury])
     for name in ("judge", "evaluate_judges"):
         if how := sections[name].prompted:
             check_template(f"{name}.prompted.template", Path(how.template))
@@ -212,22 +217,50 @@ def check_template(where: str, path: Path) -> None:
 
 
 def check_judge(judge: Any) -> None:
-    """The models of the judge are of the kind that it asks."""
-    two_answers = {"pairwise": "models/pairwise", "prompted": "models/base"}
-    model = {"bt": "models/reward", "cascade": "models/reward", **two_answers}[judge.kind]
+    """The models of the judges are of the kinds that ask them, and there is a folder for each."""
+    models = imported("pipeline.engines.judging:MODELS")
+    model = models[judge.kind]
     if judge.model != model:
         raise UserError(
             f"params.yaml: judge.model: expected {model}, which judge.kind {judge.kind} asks, found "
             f"{judge.model!r}"
         )
-    referees = sorted(imported("pipeline.engines.judging:WORDINGS")) if judge.kind == "cascade" else [model]
+    others = sorted({models[kind] for kind in judge.also} - {model})
+    if judge.kind == "cascade":
+        referees, asked = sorted(imported("pipeline.engines.judging:WORDINGS")), "a judge of two answers"
+    elif others:
+        referees, asked = others, "the model of judge.also"
+    else:
+        referees, asked = [model], "judge.model, for nothing else is asked"
     if judge.referee not in referees:
-        asked = (
-            "a judge of two answers" if judge.kind == "cascade" else "judge.model, for nothing else is asked"
-        )
         raise UserError(
             f"params.yaml: judge.referee: expected {' or '.join(referees)} with judge.kind {judge.kind} "
             f"({asked}), found {judge.referee!r}"
+        )
+    folders = {judge.model, judge.referee}
+    can = [kind for kind in ("bt", "pairwise", "prompted") if models[kind] in folders and kind != judge.kind]
+    if len(set(judge.also)) < len(judge.also) or not set(judge.also) <= set(can):
+        raise UserError(
+            f"params.yaml: judge.also: expected each of {can} at most once, whose models are judge.model and "
+            f"judge.referee, found {list(judge.also)}"
+        )
+
+
+def check_pair(pair: Any, judges: Sequence[str]) -> None:
+    """The judges that decide are there."""
+    rule, several = pair.judges.rule, len(judges) > 1
+    if (rule in ("mean", "agreement") and not several) or (rule == "one" and several):
+        raise UserError(
+            f"params.yaml: pair.judges: expected {'named, mean or agreement' if several else 'one or named'} "
+            f"with the judges {list(judges)} of judge.kind and judge.also, found {rule}"
+        )
+    if rule == "named":
+        known("pair.judges.judge", [pair.judges.judge], dict.fromkeys(judges, "judge"), {"judge"})
+    deciding = [pair.judges.judge] if rule == "named" else judges
+    if pair.noise and set(pair.noise) != set(deciding):
+        raise UserError(
+            f"params.yaml: pair.noise: expected the noise of each judge that decides, {list(deciding)}, or "
+            f"{{}}, found {sorted(pair.noise)}"
         )
 
 

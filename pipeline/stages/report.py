@@ -4,7 +4,7 @@ The page is one static file without scripts or outside addresses. The same input
 bytes: intervals are drawn from seeds, and nothing knows the time.
 
     python -m pipeline.stages.report STANDARD MIXES PROFILES PROMPTS SFT_MIX PACKED TRAINING ITERATIONS \\
-        BASELINES JUDGE_EVALUATION LEARNING_CURVE CONTROL SELECT RELEASE CURVES \\
+        COUNTERFACTUALS BASELINES JUDGE_EVALUATION LEARNING_CURVE CONTROL SELECT RELEASE CURVES \\
         INDEX METRICS ITERATIONS_CSV LEDGER_CSV
 """
 

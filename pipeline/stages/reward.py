@@ -6,6 +6,7 @@ python -m pipeline.stages.reward NAME MIX PASSED BASE OUT CURVES TRAINING
 """
 
 from pathlib import Path
+from typing import Any
 
 from pipeline import edge, tables
 from pipeline.engines.states import pair_states
@@ -31,7 +32,7 @@ def stated(name: str, mix: Path, passed: Path, base: Path) -> None:
         return
     demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
-    limits = {"max_length": params.training.max_length, "overflow": params.overflow}
+    limits: Any = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens, _ = fitting(f"reward@{name}", pairs, base, **limits)
     pair_states(base, reward_rows(tokens, pairs, params.loss), dtype=params.training.precision)
 
@@ -45,7 +46,7 @@ def main() -> None:
     params = load(f"rewards.{name}", RewardParams)
     demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
-    limits = {"max_length": params.training.max_length, "overflow": params.overflow}
+    limits: Any = {"max_length": params.training.max_length, "overflow": params.overflow}
     tokens = training_rows(f"reward@{name}", pairs, base, folder, **limits)
     trained = tokens.select("pair_id").join(pairs, on="pair_id", validate="1:1", maintain_order="left")
     rows = reward_rows(tokens, pairs, params.loss)

@@ -11,8 +11,9 @@ from benchmarks import incremental
 from tests.smoke_project import ROOT, environment
 
 SMALL = {
-    **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "startup": 5},
+    **{"standardize": 200, "dedup": 400, "decontaminate": 300, "packing": 60, "pairs": 60, "startup": 5},
     **{"generation_transformers": 2, "generation_vllm": 2, "scoring": 16, "projection": 160},
+    "reference_memory": 8,
 }
 KEYS = {"name", "ours", "peer", "ratio", "unit", "peer_is", "input", "equality", "runs", "notes"}
 
@@ -37,7 +38,7 @@ def test_a_benchmark_compares_both_sides_and_tells_their_speed(name):
     assert told["input"]["rows"] == SMALL[name]
     assert told["input"]["bytes"] > 0
     assert told["equality"]
-    faster = told["peer"] / told["ours"] if told["unit"] == "s" else told["ours"] / told["peer"]
+    faster = told["peer"] / told["ours"] if told["unit"] in ("s", "MiB") else told["ours"] / told["peer"]
     assert told["ratio"] == pytest.approx(faster, rel=0.01)
 
 

@@ -21,6 +21,7 @@ from tests.stages.answers import slice_of
 GENERATE = ("t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base")
 MIX = "data/mixes/offline"
 JUDGE = ("t1", "data/iterations/t1/generate", "models/reward", "models/pairwise")
+TRAIN = ("t1", "data/iterations/t1/pair", "data/training/t0", *["models/policies/t0"] * 2)
 VALIDATION, BASELINES = "data/prompts/validation.parquet", "data/baselines"
 JUDGES = ("models/reward", "models/pairwise")
 STAGES = {
@@ -147,7 +148,7 @@ def test_a_slice_or_mix_that_is_missing_and_that_nothing_makes_bounds_nothing(pr
     assert most(generate) is None
     assert most(generate, stage("judge@t1", JUDGE, JUDGE[1])) is None
     assert most(generate, stage("judge@t1", JUDGE)) is None
-    assert most(generate, stage("train@t1", ("t1", "data/iterations/t1/pair"))) is None
+    assert most(generate, stage("train@t1", TRAIN)) is None
     assert most(stage("evaluate@t1", ("t1", VALIDATION, "models/policies/t1"))) is None
     change(project, "offline_dpo.max_pairs", None)
     assert most(stage("offline_dpo", (MIX,))) is None
@@ -161,8 +162,6 @@ def test_judges_and_references_are_bounded_by_their_caps(project):
     change(project, "evaluate_judges.prompted", in_words(engine="vllm"))
     assert most(stage("evaluate_judges", ()))[2] == ("sample", 160)
     assert most(stage("offline_dpo", (MIX,), MIX)) == [("log_probs", 48)]
-    train = stage("train@t1", ("t1", "data/iterations/t1/pair"), "data/iterations/t1/pair")
-    assert most(prompts_stale(), train) == [("log_probs", 20)]
 
 
 def test_a_baseline_without_a_cap_is_bounded_by_a_mix_that_stays_and_by_nothing_else(project):
@@ -187,3 +186,28 @@ def test_states_are_bounded_by_the_pairs_of_a_head_and_there_are_none_for_a_whol
     assert most(stage("learning_curve@control", REWARD)) == [("state", 2 * (7 + 2))]
     change(project, "rewards.control.max_pairs", None)
     assert most(stage("reward@control", REWARD)) == [("state", 18)]
+
+
+def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_recipe_takes_them(project):
+    generate = [stage(f"generate@{t}", (t, f"data/prompts/{t}.parquet"), GENERATE[1]) for t in ("t1", "t2")]
+    for one in generate:
+        one.stale = (one.words[1],)
+    second = ("t2", "data/iterations/t2/pair", "data/training/t1", *TRAIN[3:])
+    first, second = stage("train@t1", TRAIN, *TRAIN[1:3]), stage("train@t2", second, *second[1:3])
+    assert most(*generate, second) == most(*generate, first) == [("log_probs", 20)]
+    change(project, "train.data", "cumulative")
+    assert most(*generate, first) == [("log_probs", 20)]
+    assert most(*generate, second) == [("log_probs", 40)]
+    change(project, "offline_pairs.max_pairs", 3)
+    assert most(*generate, first) == [("log_probs", 26)]
+    assert most(*generate, second) == [("log_probs", 46)]
+    change(project, "offline_pairs.max_pairs", None)
+    assert most(*generate, second) is None
+    (project / TRAIN[2]).mkdir(parents=True)
+    pl.DataFrame({"pair_id": list("abcd")}).write_parquet(project / TRAIN[2] / "history.parquet")
+    assert most(*generate, stage("train@t1", TRAIN, TRAIN[1])) == [("log_probs", 28)]
+
+
+def test_a_policy_without_a_reference_model_asks_nothing(project):
+    change(project, "train.objective", {"kind": "raft"})
+    assert most(prompts_stale(), stage("train@t1", TRAIN, *TRAIN[1:3])) == []

@@ -29,6 +29,7 @@ def write(folder, gains: dict[str, list[float]], control: float, tokens: int = 4
             "win": None,
             "preference": None,
             "kl": 0.5 * (policy == "t1"),
+            "kl_tokens": 3,
         }
         for policy, values in gains.items()
         for i, gain in enumerate(values)

@@ -5,13 +5,16 @@ import math
 import polars as pl
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
 
 from pipeline.engines import reference
 from pipeline.engines.reference import ReferenceWork, answers, referenced, trl_log_probs
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
+from pipeline.objectives import REFERENCE_LOGPS
 from tests.engines.tiny_runs import rows
 
 PAIRS = rows("dpo", 9)
@@ -78,6 +81,36 @@ def test_another_model_or_precision_is_another_value(tiny_model, tmp_path, own_s
     ]
     assert computed == [18, 18, 18]
     assert len({tuple(frame["ref_chosen_logps"]) for frame in found}) == 3
+
+
+def test_values_are_those_that_trl_computes_while_it_trains(tiny_model, tmp_path, own_state):
+    """TRL's trainer with two models in memory, on the batches of a step, against the stored numbers."""
+    other = tmp_path / "other"
+    tiny_random(other, "smollm2", seed=9)
+    given = referenced(other, PAIRS, "float32")
+
+    class Given(DPOTrainer):
+        def _prepare_dataset(self, dataset, *_):
+            return dataset
+
+    arguments = DPOConfig(str(tmp_path / "out"), max_length=None, use_cpu=True, bf16=False, report_to="none")
+    policy, frozen = (AutoModelForCausalLM.from_pretrained(model) for model in (tiny_model, other))
+    trainer = Given(
+        policy,
+        ref_model=frozen,
+        args=arguments,
+        train_dataset=Dataset(PAIRS.to_arrow()),
+        processing_class=AutoTokenizer.from_pretrained(tiny_model),
+    )
+    seen = 0
+    for first in range(0, PAIRS.height, 4):
+        rows = PAIRS[first : first + 4]
+        batch = trainer.data_collator(rows.to_dicts())
+        for side, values in zip(REFERENCE_LOGPS, trainer.compute_ref_log_probs(frozen, batch), strict=True):
+            ours = given[side][first : first + rows.height].to_list()
+            assert values.tolist() == pytest.approx(ours, abs=1e-4)
+            seen += len(ours)
+    assert seen == 2 * PAIRS.height
 
 
 def test_a_run_without_pairs_asks_nothing(tiny_model, own_state, computed):

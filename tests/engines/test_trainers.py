@@ -64,6 +64,8 @@ def test_curves_hold_stable_series_and_show_the_warm_up(kind, tiny, tmp_path):
     run = run_in(tmp_path)
     train(kind, tiny, run)
     series = {"loss", "grad_norm", "learning_rate"} | (set() if kind == "sft" else {"accuracy", "margin"})
+    if kind == "dpo":
+        series |= {f"{side}_{what}" for side in ("chosen", "rejected") for what in ("reward", "logp")}
     assert {path.stem for path in run.curves.iterdir()} == series
     for name in series:
         frame = pl.read_csv(run.curves / f"{name}.tsv", separator="\t")
@@ -249,7 +251,7 @@ def test_a_diverging_run_names_the_key_to_lower(kind, tiny, tmp_path):
         broken / "model.safetensors",
         {"format": "pt"},
     )
-    with pytest.raises(UserError, match=r"diverged at step \d+.*lower section\.learning_rate"):
+    with pytest.raises(UserError, match=r"diverged at step \d+.*lower the learning_rate of section"):
         train(kind, broken, run_in(tmp_path), settings)
 
 

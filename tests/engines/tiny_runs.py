@@ -7,11 +7,18 @@ import polars as pl
 
 from pipeline.engines.reference import answers, trl_log_probs, with_logps
 from pipeline.engines.trainers import train_dpo, train_reward, train_sft
+from pipeline.objectives import Dpo, LossTerm, Preferring
 from pipeline.packing import TOKENS
-from pipeline.training import DpoLoss, Lora, LossTerm, RewardLoss, Run, TrainingParams
+from pipeline.training import Lora, RewardLoss, Run, TrainingParams
 
 END = 2  # <|im_end|> of the tiny ChatML model: its EOS and its pad token
-DPO = DpoLoss(beta=0.1, loss=(LossTerm(name="sigmoid", weight=1.0),), label_smoothing=0.0)
+DPO = Dpo(
+    kind="dpo",
+    beta=0.1,
+    loss=(LossTerm(name="sigmoid", weight=1.0),),
+    label_smoothing=0.0,
+    divergence="reverse_kl",
+)
 REWARD = RewardLoss(center=None, margin=None, label_smoothing=0.0)
 LORA = Lora(rank=3, alpha=6, dropout=0.1, targets="all-linear")
 KINDS = ("sft", "reward", "dpo")
@@ -74,6 +81,7 @@ def train(
     settings: TrainingParams | None = None,
     data=None,
     reward: RewardLoss = REWARD,
+    objective: Preferring = DPO,
 ) -> dict[str, bytes]:
     """Train on `rows(kind)` and give back every output file."""
     data = rows(kind) if data is None else data
@@ -83,7 +91,7 @@ def train(
     elif kind == "reward":
         train_reward(base, data, settings, reward, run)
     else:
-        train_dpo(base, with_reference(base, data), settings, DPO, run)
+        train_dpo(base, with_reference(base, data), settings, objective, run)
     return outputs(run)
 
 

@@ -14,6 +14,7 @@ from pipeline.schemas import (
     BLOCKS,
     CANDIDATES,
     CONTROLS,
+    COUNTERFACTUALS,
     EVALUATIONS,
     JUDGE_SETS,
     JUDGMENTS,
@@ -40,6 +41,7 @@ iterations: {t1: {prev: t0}}
 EVIL = "<script>alert('x')</script> & \"see\" https://evil.example/a.js \x07 \u202e"
 ORDER = (
     *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "iterations"),
+    "counterfactuals",
     *("baselines", "judge_evaluation", "learning_curve", "control", "select", "release", "curves"),
 )
 """The folders, in the order of the stage's arguments."""
@@ -212,7 +214,19 @@ def write_iteration(folder: Path) -> None:
     close(folder / "generate", "generate@t1", "candidates", 4)
     write_json(folder / "generate" / "generation.json", generation())
     close(folder / "judge", "judge@t1", "candidates", 4)
-    close(folder / "pair", "pair@t1", "prompts", 1, ("t1", "tie", None))
+    close(folder / "pair", "pair@t1", "pairs", 1, ("t1", "tie", None))
+
+
+def write_counterfactuals(folder: Path) -> None:
+    """Two rules, and two judges who rank half alike."""
+    own = {"number": 0, "strategy": "best_worst", "length": "none", "prompts": 2, "paired": 1, "pairs": 1}
+    said = {"margin": 3.0, "length_gap": 13.0, "longer_chosen": 1.0, "overlap": 1.0, "agreement": 0.5}
+    nothing = dict.fromkeys(said) | {"paired": 0, "pairs": 0}
+    rows = [own | said, own | nothing | {"number": 1, "strategy": "margin_band, low 0.5, high 2.0"}]
+    tables.write(COUNTERFACTUALS, frame(COUNTERFACTUALS, rows), folder / "counterfactual.parquet")
+    ranks = [{"judges": ["bt", "pairwise"], "tau_b": 0.5, "prompts": 2}]
+    account = {"judges": ["bt", "pairwise"], "rank_agreement": ranks}
+    write_json(folder / "counterfactual.json", account)
 
 
 def generation() -> dict[str, object]:
@@ -261,6 +275,7 @@ def evaluations(
             "win": win[i],
             "preference": 0.5,
             "kl": kl,
+            "kl_tokens": 5,
         }
         for i, words in enumerate(["v1", "v2", "v3"])
     ]
@@ -275,6 +290,8 @@ def write_policies(root: Path) -> None:
         evaluations("offline_dpo", [1.5, 2.5, 3.5], [10, 20, 30], [1.0, 1.0, 0.0], 0.1),
     ]
     tables.write(EVALUATIONS, pl.concat(baselines), root / "baselines" / "evaluations.parquet")
+    close(root / "baselines", "evaluate_baselines", "judgments", 12)
+    close(root / "iterations" / "t1" / "evaluate", "evaluate@t1", "judgments", 6)
     first = evaluations("t1", [2.0, 3.0, 4.0], [12, 22, 32], [1.0, 1.0, 1.0], 0.25)
     tables.write(EVALUATIONS, first, root / "iterations" / "t1" / "evaluate" / "evaluations.parquet")
     told = {"t0": [1.0, 1.0, 1.0], "offline_dpo": [1.0, 1.0, 1.0], "t1": [2.0, 0.5, 2.0]}
@@ -314,6 +331,8 @@ def make(root: Path) -> None:
     write_sft(root)
     for run in ("reward", "second", "pairwise", "offline_dpo", "t1"):
         close(root / "training" / run, run, "pairs", 1)
+    close(root / "training" / "t0", "offline_pairs", "pairs", 0)
     write_iteration(root / "iterations" / "t1")
+    write_counterfactuals(root / "counterfactuals" / "t1")
     write_policies(root)
     write_curves(root / "curves")

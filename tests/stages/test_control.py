@@ -30,6 +30,7 @@ def evaluations(policy: str) -> pl.DataFrame:
             "win": None,
             "preference": None,
             "kl": 0.0,
+            "kl_tokens": 3,
         }
         for i in range(3)
     ]

@@ -14,14 +14,15 @@ from pipeline.engines import judging
 from pipeline.engines.fake import fake_label_probabilities, fake_scorer
 from pipeline.engines.judging import question_sequences
 from pipeline.errors import UserError
-from pipeline.params import parse
+from pipeline.pairing import paired
 from pipeline.planning import planning
 from pipeline.ranking import most_games
 from pipeline.rendering import scored_ids
-from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
-from pipeline.stages import judge, pair
+from pipeline.schemas import CANDIDATES, JUDGMENTS, LEDGER, PAIRS
+from pipeline.stages import judge
 from pipeline.tables import check, read, write
 from tests.judge_recipes import judge_params
+from tests.pair_rules import pair_params
 from tests.stages.answers import candidates_of
 from tests.stages.preference_rows import user
 
@@ -162,14 +163,9 @@ def test_an_answer_that_was_sampled_twice_is_judged_once(tiny_model, own_state):
 
 
 def test_pair_takes_the_ends_of_the_tournament(tiny_model, own_state):
-    params = parse(
-        "pair",
-        pair.PairParams,
-        {"strategy": "best_worst", "length_penalty": 0.0, "min_margin": 0.0, "seed": 1},
-    )
     chat = Chat.load(tiny_model)
     found = judgments(MANY, tiny_model, "pairwise")
-    pairs = pair.paired(MANY, found, "t1", params, pair.Ledger("pair@t1", "prompts"))
+    pairs = paired(MANY, found, "t1", pair_params()).pairs
     check(PAIRS, pairs)
     assert pairs.height == 12 - 2, "two prompts have one answer"
     said = {(row["prompt_id"], row["response"]): row for row in MANY.iter_rows(named=True)}
@@ -249,7 +245,46 @@ def test_the_stage_writes_judgments_and_account(tiny_model, own_state, tmp_path)
         "disagreement": None,
         "contradictory": None,
         "prompted": None,
+        "also": [],
     }
+
+
+def test_several_judges_score_the_candidates_of_one_iteration_each_by_itself(tiny_model, own_state, tmp_path):
+    recipe = judge_params("bt", model="models/reward", also=("pairwise",)).model_dump()
+    (tmp_path / "params.yaml").write_text(json.dumps({"judge": recipe}), encoding="utf-8")
+    rows = pl.concat([ROWS, candidates_of(("why?", "because " * 2000), ("why?", "so"))]).sort("candidate_id")
+    write(CANDIDATES, rows, tmp_path / "in" / "candidates.parquet")
+    out = tmp_path / "out"
+    judge.write(judge.made("t1", tmp_path / "in", tiny_model, tiny_model), out)
+    found = read(JUDGMENTS, out / "judgments.parquet")
+    for kind, height in (("bt", 8), ("pairwise", 6)):
+        alone = judging.judged(rows, tiny_model, tiny_model, judge_params(kind)).judgments
+        assert alone.height == height
+        assert found.filter(judge=kind).equals(alone)
+    lost = read(LEDGER, out / "ledger.parquet")
+    assert lost["item"].to_list() == [1, 1], "the number of the judge that gave no judgment"
+    counts = json.loads((out / "counts.json").read_text(encoding="utf-8"))
+    assert (counts["in"], counts["kept"]) == (16, 14)
+    account = json.loads((out / "judge.json").read_text(encoding="utf-8"))
+    assert (account["kind"], [one["kind"] for one in account["also"]]) == ("bt", ["pairwise"])
+    rule = pair_params(judges={"rule": "agreement"})
+    made = paired(rows, found, "t1", rule)
+    assert set(made.pairs["judge"]) <= {"bt+pairwise"}
+    assert "not judged" in made.dropped["reason"].to_list()
+
+
+def test_a_judge_that_gives_no_number_is_told_with_the_candidate(
+    tiny_model, own_state, tmp_path, monkeypatch
+):
+    recipe = judge_params("bt").model_dump()
+    (tmp_path / "params.yaml").write_text(json.dumps({"judge": recipe}), encoding="utf-8")
+    write(CANDIDATES, ROWS, tmp_path / "in" / "candidates.parquet")
+    monkeypatch.setattr(judging, "rewards", lambda *_: [1.0, float("nan"), *[2.0] * 4])
+    second = ROWS.sort("candidate_id")["candidate_id"][1]
+    with pytest.raises(
+        UserError, match=f"judge@t1: expected a finite score .* found nan of candidate {second}"
+    ):
+        judge.made("t1", tmp_path / "in", tiny_model, tiny_model)
 
 
 @pytest.mark.parametrize("kind", ["pairwise", "prompted", "cascade"])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline import edge
-from pipeline.engines.evaluation import absolute_scores, summary
+from pipeline.engines.evaluation import absolute_scores, unjudged
 from pipeline.engines.judging import judged
 from pipeline.errors import UserError
 from pipeline.execution import execution
@@ -173,7 +173,7 @@ def test_an_answer_without_a_judgment_has_no_reward_and_is_counted(endpoint, tin
     rows = ROWS.select("prompt_id", "prompt", "response", "tokens", "finish_reason")
     baseline = rows.with_columns(response=pl.lit("a bird"))
     params = judge_params("prompted", prompted=prompted_params(**chat()))
-    found = absolute_scores(rows, baseline, tiny_model, params)
+    found, silent = absolute_scores(rows, baseline, tiny_model, params)
     assert found == [0.5, 1.0, 1.0, 1.0, 1.0, None, None, None, 0.0]
     table = rows.with_row_index("i").with_columns(
         pl.lit("t1").alias("policy"),
@@ -182,12 +182,12 @@ def test_an_answer_without_a_judgment_has_no_reward_and_is_counted(endpoint, tin
         win=pl.lit(None, pl.Float64),
         preference=pl.lit(0.5),
         kl=pl.lit(0.0),
+        kl_tokens=pl.lit(1, pl.Int64),
     )
-    table = table.select(list(EVALUATIONS.columns))
-    check(EVALUATIONS, table)
-    told = summary(table)["t1"]
-    assert (told["prompts"], told["unjudged"], told["uncompared"]) == (9, 3, 0)
-    assert told["reward"] == pytest.approx(4.5 / 6)
+    lost = unjudged(table, silent, ())
+    assert lost.select("row", "item").rows() == [(5, 0), (6, 0), (7, 0)]
+    assert lost["prompt_id"].to_list() == ["5", "6", "7"]
+    check(EVALUATIONS, table.select(list(EVALUATIONS.columns)))
 
 
 def test_all_judges_are_compared_on_the_pairs_that_the_one_in_words_has_judged(

@@ -1,4 +1,4 @@
-"""Prompt slices: disjoint by cluster, and no prompt moves when prompts or slices' caps change."""
+"""Prompt slices: disjoint by cluster, and no prompt moves when prompts, slices or their caps change."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.ids import prompt_id
 from pipeline.params import parse
 from pipeline.schemas import LEDGER, PREFERENCES, PROMPTS, SLICE
-from pipeline.stages.prompts import PromptsParams, deal_slices, find_prompts, main, slice_names
+from pipeline.stages.prompts import NO_SLICE, PromptsParams, deal_slices, find_prompts, main, slice_names
 from tests.stages.preference_rows import (
     BENCHMARK_SEARCH,
     assistant,
@@ -34,7 +34,9 @@ def section(**changes: object) -> dict:
     return {
         "sources": ["a", "b"],
         "slices": 2,
+        "slice_share": 0.4,
         "per_slice": 40,
+        "validation_share": 0.2,
         "validation": 20,
         "near_dedup": {"threshold": 0.7, "shingle": 2},
         "decontaminate": {"benchmarks": ["bench"], **BENCHMARK_SEARCH},
@@ -55,7 +57,7 @@ def frame(rows: list[dict]) -> pl.DataFrame:
 
 
 def slices_and_drops(rows: list[dict], **changes: object) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """(slices by name, ledger rows)."""
+    """(slices by name, ledger rows but for prompts beyond the last slice)."""
     recipe = parse("prompts", PromptsParams, section(**changes))
     with TemporaryDirectory() as name:
         out = Path(name) / "out"
@@ -64,7 +66,7 @@ def slices_and_drops(rows: list[dict], **changes: object) -> tuple[dict[str, pl.
         slices = {part: tables.read(SLICE, out / f"{part}.parquet") for part in slice_names(recipe)}
         drops = tables.read(LEDGER, out / "ledger.parquet")
     assert len(rows) == drops.height + sum(part.height for part in slices.values())
-    return slices, drops
+    return slices, drops.filter(pl.col("reason") != NO_SLICE)
 
 
 def places(slices: dict[str, pl.DataFrame]) -> dict[str, str]:
@@ -76,10 +78,32 @@ def questions(first: int, last: int, source: str = "a") -> list[dict]:
 
 
 def test_each_prompt_is_in_one_slice_and_the_slices_are_named_by_iteration():
-    slices, drops = slices_and_drops(questions(0, 60))
+    slices, drops = slices_and_drops(questions(0, 200), per_slice=200, validation=200)
     assert list(slices) == ["validation", "t1", "t2"]
-    assert sum(part.height for part in slices.values()) == 60
+    # Of 200, validation takes 0.2; of the rest t1 0.4 and t2 half of the 0.6 that t1 leaves.
+    assert [part.height for part in slices.values()] == pytest.approx([40, 64, 48], abs=18)
+    assert sum(part.height for part in slices.values()) == len(places(slices)) < 200
     assert drops.is_empty()
+
+
+def test_a_prompt_beyond_the_last_slice_is_in_the_ledger_with_its_place():
+    with TemporaryDirectory() as name:
+        recipe, out = parse("prompts", PromptsParams, section()), Path(name) / "out"
+        found = inputs("prompts", frame(questions(0, 60)), recipe.names, Path(name))
+        deal_slices(found, benchmark(ITEM), recipe, out)
+        drops = tables.read(LEDGER, out / "ledger.parquet")
+    assert set(drops["reason"]) == {NO_SLICE}
+    (end,) = set(drops["threshold"])
+    assert end == pytest.approx(0.7)
+    assert drops["value"].is_between(end, 1).all()
+
+
+def test_more_slices_leave_the_others_as_they_are_also_where_they_are_full():
+    for changes in ({}, {"per_slice": 6, "validation": 5}):
+        before, _ = slices_and_drops(questions(0, 120), **changes)
+        after, _ = slices_and_drops(questions(0, 120), slices=4, **changes)
+        assert list(after) == ["validation", "t1", "t2", "t3", "t4"]
+        assert all(after[name].equals(part) for name, part in before.items())
 
 
 def test_added_prompts_and_a_source_added_at_the_end_move_nothing():
@@ -194,6 +218,60 @@ def test_slices_share_no_cluster_and_do_not_depend_on_order(texts, chooser):
     assert places(again) == places(slices)
 
 
+WORDS = st.lists(st.sampled_from("pqrstuvw"), min_size=1, max_size=5).map(" ".join)
+ALIKE = {"threshold": 0.5, "shingle": 1}
+
+
+def related(one: str, texts: set[str]) -> set[str]:
+    """The texts that chains of near-duplicates connect with this one."""
+    found, open_ends = {one}, [set(one.split())]
+    while open_ends:
+        words = open_ends.pop()
+        near = {t for t in texts - found if len(words & set(t.split())) >= 0.5 * len(words | set(t.split()))}
+        found |= near
+        open_ends += [set(text.split()) for text in near]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sets(WORDS, min_size=10, max_size=25),
+    st.sets(WORDS, min_size=1, max_size=12),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([40, 3]),
+)
+def test_an_added_prompt_moves_none_but_its_relatives_and_of_a_later_source_not_even_these(
+    old, new, source, cap
+):
+    shared: dict = {"near_dedup": ALIKE, "per_slice": cap, "validation": cap, "slices": 1}
+    rows = [row(i, text) for i, text in enumerate(sorted(old))]
+    added = [row(100 + i, text, source) for i, text in enumerate(sorted(new - old))]
+    try:
+        before, after = (slices_and_drops(each, **shared)[0] for each in (rows, rows + added))
+    except UserError:
+        return
+    homes, text = places(after), {one["prompt_id"]: one["prompt"][0]["content"] for one in rows}
+    for prompt, home in places(before).items():
+        if source == "b" or not related(text[prompt], old | new) & (new - old):
+            assert homes.get(prompt, home) == home
+            lost = prompt not in homes
+            # None is lost but to a prompt of the same slice, or to a near-duplicate that joins two.
+            joined = related(text[prompt], old | new) != related(text[prompt], old)
+            assert not lost or joined or after[home].height == cap
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(WORDS, min_size=10, max_size=30), st.integers(1, 4), st.sampled_from([40, 2]))
+def test_any_number_of_slices_more_leaves_the_files_as_they_are(texts, more, cap):
+    rows = [row(i, text) for i, text in enumerate(sorted(texts))]
+    shared: dict = {"near_dedup": ALIKE, "per_slice": cap, "validation": cap}
+    try:
+        before, after = (slices_and_drops(rows, slices=n, **shared)[0] for n in (1, 1 + more))
+    except UserError:
+        return
+    assert all(after[name].equals(part) for name, part in before.items())
+
+
 def test_the_stage_reads_prompts_and_preferences_and_writes_every_slice(tmp_path, monkeypatch):
     tables.write(PROMPTS, frame(questions(0, 60)), tmp_path / "prompts/a/prompts.parquet")
     pairs = preferences(
@@ -211,7 +289,8 @@ def test_the_stage_reads_prompts_and_preferences_and_writes_every_slice(tmp_path
     kept = [
         tables.read(SLICE, tmp_path / f"out/{name}.parquet").height for name in ("validation", "t1", "t2")
     ]
-    assert sum(kept) == 80
+    beyond = tables.read(LEDGER, tmp_path / "out/ledger.parquet")
+    assert sum(kept) + beyond.filter(reason=NO_SLICE).height == 80
     body["sources"] = ["a", "missing"]
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump({"prompts": body}, file)

@@ -134,6 +134,25 @@ def told(recipe: dict[str, Any]) -> str:
         ),
         ("judge.referee_margin", -0.1, "judge.referee_margin: input should be greater than or equal to 0"),
         ("judge.ranking", "swiss", "judge.ranking: input should be 'knockout' or 'round_robin'"),
+        (
+            "judge.also",
+            ["pairwise"],
+            "judge.referee: expected models/pairwise with judge.kind bt (the model of judge.also), found",
+        ),
+        ("judge.also", ["bt"], "judge.also: expected each of [] at most once"),
+        ("pair.judges", {"rule": "mean"}, "pair.judges: expected one or named with the judges ['bt']"),
+        (
+            "pair.judges",
+            {"rule": "named", "judge": "x"},
+            "pair.judges.judge: expected one of ['bt'], found 'x'",
+        ),
+        (
+            "pair.noise",
+            {"pairwise": 0.1},
+            "pair.noise: expected the noise of each judge that decides, ['bt']",
+        ),
+        ("pair.strategy", {"name": "best_worst", "k": 2}, "unknown key pair.strategy.k"),
+        ("counterfactual.lengths", [{"rule": "penalty"}], "lengths.0.per_character is missing"),
         ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),
         ("pairwise.max_example", 1000, "pairwise: max_example: expected at most training.max_length = 640"),
         ("train.objective.label_smoothing", 0.5, "train.objective.label_smoothing"),
@@ -160,6 +179,19 @@ def test_every_judge_can_be_that_of_the_loop(kind, model, referee):
     recipe = changed("judge.kind", kind)
     recipe["judge"] |= {"model": model, "referee": referee}
     check(recipe)
+
+
+def test_several_judges_take_the_models_of_two_folders_and_a_rule_that_joins_them():
+    recipe = changed("judge.also", ["pairwise"])
+    recipe["judge"]["referee"] = "models/pairwise"
+    assert "pair.judges: expected named, mean or agreement with the judges ['bt', 'pairwise']" in told(recipe)
+    for rule in ({"rule": "mean"}, {"rule": "agreement"}, {"rule": "named", "judge": "pairwise"}):
+        recipe["pair"]["judges"] = rule
+        check(recipe)
+    recipe["judge"]["also"] = ["pairwise", "prompted"]
+    assert "judge.also: expected each of ['pairwise'] at most once" in told(recipe)
+    recipe["judge"] |= {"kind": "cascade", "also": ["bt", "pairwise"]}
+    check(recipe | {"pair": recipe["pair"] | {"judges": {"rule": "named", "judge": "cascade"}}})
 
 
 @pytest.mark.parametrize("section", ["judge", "evaluate_judges"])

@@ -176,6 +176,15 @@ def test_an_iteration_shows_who_answered_and_how(page):
     ]
 
 
+def test_other_pair_rules_stand_beside_the_recipes(page, figures):
+    rules = grid(page, "Pair rules on t1")
+    assert rules[0] == ["best_worst", "none", "1", "1", "3.000", "13.0", "100.0%", "100.0%", "50.0%"]
+    assert rules[1] == ["margin_band, low 0.5, high 2.0", "none", "0", "0", *["\u2013"] * 5]
+    assert grid(page, "Judges of t1") == [["bt and pairwise", "0.500", "2"]]
+    assert figures["pair_rules"]["t1"]["rank_agreement"] == {"bt and pairwise": 0.5}
+    assert figures["pair_rules"]["t1"]["rules"]["best_worst; length none"]["length_gap"] == 13.0
+
+
 def test_packing_counts_tokens_and_fill(figures):
     assert {name: figures["sft"][name] for name in ("kept", "blocks", "tokens", "fill")} == {
         "kept": 3,
@@ -228,10 +237,11 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 5 + 4
+    assert len(shown) == 4 + 1 + 3 + 7 + 5
+    assert shown["offline_pairs"][:3] == ["0", "0", "0"]
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 17 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 20 stages" in page
     assert "fails" not in page
 
 

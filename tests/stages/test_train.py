@@ -1,40 +1,52 @@
-"""DPO of an iteration: which policy it starts from, which it is measured against, and its ledger."""
+"""The policy of an iteration: what it starts from, is measured against and trained on, and its ledger."""
 
-import shutil
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import tables
+from pipeline import history, tables
+from pipeline.chat import Chat
+from pipeline.engines import policy
+from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
 from pipeline.ids import content_id, pair_id
-from pipeline.ledger import Ledger
 from pipeline.params import parse
 from pipeline.planning import planning
-from pipeline.schemas import ORIGIN_KEY, PAIRS
+from pipeline.schemas import HISTORY, ORIGIN_KEY, PAIRS
 from pipeline.stages import train
 from tests.stages.preference_rows import assistant, user
 
 ROOT = Path(__file__).parents[2]
+SIMPO = {"kind": "simpo", "beta": 2.0, "margin": 1.0}
+ORPO = {"kind": "orpo", "weight": 0.1}
+RAFT = {"kind": "raft"}
+OUTS = ["models/t2", "checkpoints/t2", "curves/t2", "training/t2"]
 
 
-def pairs() -> pl.DataFrame:
+def recipe() -> dict:
+    return YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
+
+
+def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad") -> pl.DataFrame:
+    """Pairs of an iteration, named by numbers; the same number is the same pair."""
     rows = []
-    for i in range(6):
-        prompt, chosen, rejected = user(f"{i}?"), assistant("good"), assistant("bad")
+    for i in numbers or range(6):
+        prompt, chosen, rejected = user(f"{i}?"), assistant("good"), assistant(bad)
         rows.append(
             {
                 "prompt_id": content_id(i),
                 "pair_id": pair_id(prompt, chosen, rejected),
-                "iteration": "t2",
+                "iteration": iteration,
                 "prompt": prompt,
                 "chosen": chosen,
                 "rejected": rejected,
                 "chosen_id": content_id(i, 1),
-                "rejected_id": content_id(i, 0),
+                "rejected_id": content_id(i, bad),
                 "chosen_score": 1.0,
                 "rejected_score": 0.0,
                 "margin": 1.0,
@@ -42,6 +54,41 @@ def pairs() -> pl.DataFrame:
             }
         )
     return pl.DataFrame(rows, schema=PAIRS.schema)
+
+
+def earlier(folder: Path, *parts: pl.DataFrame) -> None:
+    """What the iteration before left: these pairs."""
+    tables.write(
+        HISTORY, pl.concat([HISTORY.empty(), *map(history.of_iteration, parts)]), folder / "history.parquet"
+    )
+
+
+def inputs(folder: Path, own: pl.DataFrame, *before: pl.DataFrame, **changes) -> None:
+    """The recipe and the tables that the stage reads."""
+    body = recipe()
+    body["train"] |= changes
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump(body, file)
+    tables.write(PAIRS, own, folder / "pairs" / "pairs.parquet")
+    earlier(folder / "training" / "t1", *before)
+
+
+@pytest.fixture
+def trained(own_state, tmp_path, tiny_model, monkeypatch) -> Callable:
+    """Runs the stage up to the trainer; gives the name of the trainer, its rows, and the counts."""
+    tiny_random(tmp_path / "other", "smollm2", seed=9)
+
+    def run(own: pl.DataFrame, *before: pl.DataFrame, **changes):
+        inputs(tmp_path, own, *before, **changes)
+        words = ["t2", "pairs", "training/t1", "other", str(tiny_model)]
+        monkeypatch.setattr(sys, "argv", ["train", *words, *OUTS])
+        handed: list = []
+        monkeypatch.setattr(policy, "train_dpo", lambda model, rows, *_: handed.extend(["dpo", rows]))
+        monkeypatch.setattr(policy, "train_sft", lambda model, rows, *_: handed.extend(["sft", rows]))
+        train.main()
+        return *handed, json.loads((tmp_path / "training" / "t2" / "counts.json").read_text())
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -56,13 +103,9 @@ def pairs() -> pl.DataFrame:
 def test_start_and_reference_are_what_the_recipe_says(
     own_state, tmp_path, monkeypatch, start, reference, expected
 ):
-    recipe = YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
-    recipe["train"] |= {"start": start, "reference": reference}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump(recipe, file)
-    tables.write(PAIRS, pairs(), tmp_path / "pairs" / "pairs.parquet")
-    outs = ["models/t2", "checkpoints/t2", "curves/t2", "training/t2"]
-    monkeypatch.setattr(sys, "argv", ["train", "t2", "pairs", "models/t1", "models/t0", *outs])
+    inputs(tmp_path, pairs(), start=start, reference=reference)
+    words = ["t2", "pairs", "training/t1", "models/t1", "models/t0"]
+    monkeypatch.setattr(sys, "argv", ["train", *words, *OUTS])
     asked = []
     monkeypatch.setattr(train, "optimise", lambda *arguments: asked.append(arguments))
     train.main()
@@ -73,31 +116,98 @@ def test_start_and_reference_are_what_the_recipe_says(
     )
     assert (run.policy.as_posix(), run.reference.as_posix()) == expected
     assert run.params.objective.beta == 0.1
-    assert [out.as_posix() for out in (places[0], kept.folder, *places[1:])] == outs
+    assert [out.as_posix() for out in (places[0], kept.folder, *places[1:])] == OUTS
     assert kept.parts == (0.5,)
 
 
 @pytest.mark.parametrize("parts", [[0.0], [1.0], [0.5, 0.25], [0.5, 0.5]])
 def test_parts_of_a_run_lie_within_it_and_rise(parts):
-    recipe = YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
     with pytest.raises(UserError, match=r"train.*checkpoints"):
-        parse("train", train.TrainParams, recipe["train"] | {"checkpoints": parts})
+        parse("train", train.TrainParams, recipe()["train"] | {"checkpoints": parts})
 
 
-def test_what_a_run_asks_of_the_store_can_be_planned(own_state, tmp_path, tiny_model):
-    shutil.copyfile(ROOT / "recipes" / "smoke.yaml", tmp_path / "params.yaml")
-    tables.write(PAIRS, pairs(), tmp_path / "pairs" / "pairs.parquet")
+@pytest.mark.parametrize("objective", [None, SIMPO, ORPO, RAFT])
+def test_what_a_run_asks_of_the_store_can_be_planned(own_state, tmp_path, tiny_model, objective):
+    inputs(tmp_path, pairs(), pairs(7, 8, iteration="t1"), **({"objective": objective} if objective else {}))
     with planning() as plan:
-        train.referenced("t2", tmp_path / "pairs", tiny_model, tiny_model)
-    (fill,) = plan.fills
-    assert (fill.cells.kind, len(fill.asked), len(fill.missing)) == ("log_probs", 12, 12)
-    assert not (own_state / "store").exists() and sorted(p.name for p in tmp_path.iterdir()) == [
-        *("pairs", "params.yaml")
-    ]
+        train.referenced("t2", tmp_path / "pairs", tmp_path / "training" / "t1", tiny_model, tiny_model)
+    asked = [(fill.cells.kind, len(fill.asked), len(fill.missing)) for fill in plan.fills]
+    assert asked == ([] if objective else [("log_probs", 16, 16)])
+    assert not (own_state / "store").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs", "params.yaml", "training"]
 
 
-def test_every_pair_has_a_place_of_its_own_in_the_ledger(tmp_path):
-    rows, ledger = train.with_place(pairs()), Ledger("train@t2", "pairs")
-    ledger.drop(rows.with_columns(reason=pl.lit("longer than the window")), id_column="pair_id")
-    counts = ledger.close(6, 0, tmp_path)
-    assert counts["by_source"] == {"t2": {"longer than the window": 6}}
+def test_another_reference_model_gives_other_log_probabilities_of_the_same_rows(trained):
+    _, pi0, _ = trained(pairs(), reference="pi0")
+    _, previous, _ = trained(pairs(), reference="previous")
+    tokens = ["prompt_ids", "chosen_ids", "rejected_ids"]
+    assert pi0.select(tokens).equals(previous.select(tokens))
+    assert (pi0["ref_chosen_logps"] != previous["ref_chosen_logps"]).all()
+
+
+@pytest.mark.parametrize("objective", [SIMPO, ORPO, RAFT], ids=lambda objective: objective["kind"])
+def test_an_objective_without_a_reference_model_computes_none(trained, own_state, objective):
+    _, rows, _ = trained(pairs(), objective=objective)
+    assert not [name for name in rows.columns if name.startswith("ref_")]
+    assert not (own_state / "store").exists()
+
+
+def test_earlier_pairs_are_trained_on_once_and_handed_on_where_the_recipe_says_so(trained, tmp_path):
+    before = pairs(10, 11, 0, iteration="t1")
+    _, rows, counts = trained(pairs(0, 1, 2), before, data="cumulative")
+    assert rows.height == 5
+    assert (counts["in"], counts["kept"], counts["dropped"]) == (6, 5, {"the same pair again": 1})
+    assert counts["by_source"] == {"t2": {"the same pair again": 1}}
+    assert json.loads((tmp_path / "training" / "t2" / "parts.json").read_text()) == {"t1": 3, "t2": 2}
+    assert history.read(tmp_path / "training" / "t2").height == 5
+
+
+def test_of_a_chain_with_current_pairs_alone_nothing_but_the_offline_ones_is_handed_on(trained, tmp_path):
+    _, rows, counts = trained(pairs(0, 1, 2), data="current")
+    assert (rows.height, counts["in"]) == (3, 3)
+    assert history.read(tmp_path / "training" / "t2").is_empty()
+
+
+def test_rejection_sampling_trains_on_each_chosen_answer_once_and_on_the_answer_alone(trained, tiny_model):
+    kind, rows, counts = trained(pairs(0, 1, 2), pairs(1, bad="worse", iteration="t1"), objective=RAFT)
+    chat = Chat.load(tiny_model)
+    expected = {(tuple(chat.prompt_ids(user(f"{i}?"))), tuple(chat.response_ids("good"))) for i in range(3)}
+    assert kind == "sft"
+    found = set()
+    for ids, labels, lengths in rows.iter_rows():
+        silent = labels.count(-100)
+        assert (labels[:silent], labels[silent:], lengths) == ([-100] * silent, ids[silent:], [len(ids)])
+        found.add((tuple(ids[:silent]), tuple(ids[silent:])))
+    assert found == expected and rows.height == 3
+    assert counts["dropped"] == {"the chosen answer of another pair, too": 1}
+
+
+LONG = "and on " * 900
+
+
+@pytest.mark.parametrize(
+    ("objective", "kept"), [(None, 2), (SIMPO, 2), (ORPO, 2), (RAFT, 3)], ids=["dpo", "simpo", "orpo", "raft"]
+)
+def test_no_answer_is_cut_and_what_does_not_fit_is_told(trained, tiny_model, objective, kept):
+    """Rejection sampling does not read the rejected answer, so that one may be of any length."""
+    own = pl.concat([pairs(0, 1), pairs(2, bad=LONG)])
+    changes = {"objective": objective} if objective else {}
+    kind, rows, counts = trained(own, **changes, overflow="truncate_prompt")
+    chat = Chat.load(tiny_model)
+    assert (counts["in"], counts["kept"], rows.height) == (3, kept, kept)
+    assert counts["dropped"] == ({} if kept == 3 else {"answer longer than the window": 1})
+    answers = rows["input_ids"] if kind == "sft" else [*rows["chosen_ids"], *rows["rejected_ids"]]
+    assert {ids[-1] for ids in answers} == {chat.end_of_turn}
+
+
+def test_what_is_sorted_together_is_part_of_a_step():
+    sorts = {"loss": [{"name": "aot", "weight": 1.0, "rows": 3}]}
+    body = recipe()["train"]
+    with pytest.raises(UserError, match=r"divide training\.global_batch 8, found 3"):
+        parse("train", train.TrainParams, body | {"objective": body["objective"] | sorts})
+
+
+def test_every_pair_has_a_place_of_its_own_in_the_ledger():
+    rows = history.of_iteration(pairs())
+    assert rows.select(ORIGIN_KEY).n_unique() == 6
+    assert rows.select("source", "file").unique().rows() == [("t2", "pairs.parquet")]
