@@ -41,7 +41,7 @@ class Sampler(Protocol):
 
 class Scorer(Protocol):
     """A number per token sequence: a function of weights and ids, up to the rounding of batch shapes (around
-    1e-6 in float32, around 1e-2 in bfloat16)."""
+    1e-6 in float32; in bfloat16 a reward of SmolLM2-135M moves by up to 0.08, see engines/inference.py)."""
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, float]]: ...
 

@@ -1,15 +1,37 @@
 """From a frame of preferences to token rows ready for a trainer, with the ledger of what did not fit."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from pydantic import Field
 
 from pipeline.chat import Chat
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger
+from pipeline.params import Params
 from pipeline.rendering import Overflow, preference_ids
 from pipeline.shares import margin
+from pipeline.training import RewardLoss, TrainingParams
+
+#: Before the name of a reward model, where a stage reads what the recipe says of it.
+REWARD_STAGE = re.compile("(reward|learning_curve)@")
+
+
+class RewardParams(Params):
+    """Which mix a reward model is trained on, how much of it, and how."""
+
+    mix: str
+    max_pairs: int | None = Field(gt=0)
+    overflow: Overflow
+    loss: RewardLoss
+    training: TrainingParams
+
+    @property
+    def on_states(self) -> bool:
+        """Whether only the head is trained, on states of a backbone that stays as it is."""
+        return self.training.train_layers == "head"
 
 
 def training_rows(
@@ -38,7 +60,7 @@ def fitting(
         pairs, Chat.load(model), max_length=max_length, overflow=overflow, sides=sides
     )
     if tokens.is_empty():
-        section = stage.replace("reward@", "rewards.").partition("@")[0]
+        section = REWARD_STAGE.sub("rewards.", stage).partition("@")[0]
         raise UserError(
             f"{stage}: expected pairs of at most {max_length} tokens, found none among {pairs.height}; "
             f"raise {section}.training.max_length in params.yaml"
@@ -46,6 +68,19 @@ def fitting(
     ledger = Ledger(stage, "pairs")
     ledger.drop(dropped, id_column="pair_id")
     return tokens, ledger
+
+
+def reward_rows(tokens: pl.DataFrame, pairs: pl.DataFrame, loss: RewardLoss) -> pl.DataFrame:
+    """chosen_ids and rejected_ids (prompt and answer), and margin where the loss has one, of token rows of
+    some of the `pairs`."""
+    rows = tokens.select(
+        chosen_ids=pl.concat_list("prompt_ids", "chosen_ids"),
+        rejected_ids=pl.concat_list("prompt_ids", "rejected_ids"),
+    )
+    if loss.margin is None:
+        return rows
+    own = tokens.select("pair_id").join(pairs, on="pair_id", validate="1:1", maintain_order="left")
+    return rows.with_columns(margin=margins(own, loss.margin))
 
 
 def margins(pairs: pl.DataFrame, widest: float) -> pl.Series:

@@ -286,6 +286,32 @@ CONTROLS = Table(
     rules={"the reward is finite": pl.col("reward").is_finite()},
 )
 
+#: How well a head that was trained on a part of the train side judges the test side of its mix: a row per
+#: part and source of the test pairs ("" for all). `accuracy` is the mean over `seeds` runs, `low` and `high`
+#: are its 95% interval with the prompt as the unit, `least` and `most` the runs' own; `longer` is what
+#: "longer wins" has on the same pairs, with its interval.
+LEARNING_CURVE = Table(
+    name="curve",
+    made_by="learning_curve",
+    columns={
+        "subset": pl.String,
+        "part": pl.Float64,
+        "pairs": pl.Int64,
+        "seeds": pl.Int64,
+        "held_out": pl.Int64,
+        "accuracy": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "least": pl.Float64,
+        "most": pl.Float64,
+        "longer": pl.Float64,
+        "longer_low": pl.Float64,
+        "longer_high": pl.Float64,
+    },
+    key=("subset", "part"),
+    rules={"the mean lies in its interval": pl.col("accuracy").is_between("low", "high")},
+)
+
 #: One row per judge and held-out or benchmark pair: 1 right, 0 wrong, 0.5 tie. `margin` is the reward of the
 #: chosen answer less that of the rejected one for `bt`, P(chosen is better) - 0.5 for a judge of two answers;
 #: such a judge is asked in both orders, and `disagreement` is how far its two probabilities lie apart.

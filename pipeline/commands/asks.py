@@ -34,6 +34,8 @@ ASKING: Mapping[str, Asks] = {
     "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
     "evaluate_judges": Asks("made", ("score", "prefer", "reply", "sample")),
     "control": Asks("made", ("score",)),
+    "reward": Asks("stated", ("state",)),
+    "learning_curve": Asks("stated", ("state",)),
     "train": Asks("referenced", ("log_probs",)),
     "offline_dpo": Asks("referenced", ("log_probs",)),
 }

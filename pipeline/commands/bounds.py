@@ -18,6 +18,7 @@ from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.pair_rules import PairParams, Uncertainty, pairs_per_prompt
 from pipeline.params import Params, load
+from pipeline.preference_training import RewardParams
 from pipeline.ranking import most_games
 from pipeline.stages.control import ControlParams
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
@@ -85,7 +86,9 @@ class Bounds:
             case "control":
                 return self.control()
             case "pair":
-                return self.states(key, outlook)
+                return self.explored(key, outlook)
+            case "reward" | "learning_curve":
+                return self.states(group, key, outlook)
             case "train":
                 return self.training(key, outlook)
             case _:
@@ -148,12 +151,22 @@ class Bounds:
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
         return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
 
-    def states(self, key: str, outlook: Outlook) -> Most:
+    def explored(self, key: str, outlook: Outlook) -> Most:
         """What `uncertainty` reads: the answers of an iteration, and both of each pair before it."""
         if not isinstance(self.section("pair", PairParams).strategy, Uncertainty):
             return []
         earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).data)
         return [("state", "transformers", self.asked(key) * self.answers + 2 * earlier)]
+
+    def states(self, group: str, key: str, outlook: Outlook) -> Most:
+        """Both answers of the pairs that a head is trained on, and of those that it is measured on."""
+        params, mix = self.section(f"rewards.{key}", RewardParams), outlook.words[1]
+        if not params.on_states:
+            return []
+        pairs = self.pairs(params.max_pairs, mix, outlook)
+        if group == "learning_curve":
+            pairs += self.pairs(None, mix, outlook, "test")
+        return [("state", "transformers", 2 * pairs)]
 
     def training(self, key: str, outlook: Outlook) -> Most:
         """The pairs of an iteration, as many of each prompt as the strategy makes, and those before it."""
@@ -179,13 +192,17 @@ class Bounds:
         return pairs
 
     def offline(self, outlook: Outlook) -> Most:
-        """The pairs up to the cap, or all of a mix that stays."""
-        pairs, mix = self.section("offline_dpo", OfflineDpoParams).max_pairs, outlook.words[0]
-        if pairs is not None:
-            return references(pairs)
+        """Both answers of its pairs."""
+        params = self.section("offline_dpo", OfflineDpoParams)
+        return references(self.pairs(params.max_pairs, outlook.words[0], outlook))
+
+    def pairs(self, most: int | None, mix: str, outlook: Outlook, side: str = "train") -> int:
+        """The pairs up to a cap, or all of one side of a mix that stays."""
+        if most is not None:
+            return most
         if mix in outlook.stale + outlook.absent:
             raise Unbounded
-        return references(height(Path(mix) / "train.parquet"))
+        return height(Path(mix) / f"{side}.parquet")
 
 
 def judge_asks(params: JudgeParams, answers: Sequence[int]) -> Most:

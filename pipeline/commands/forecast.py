@@ -73,7 +73,7 @@ class Forecast:
         if group not in ASKING:
             return Entry(outlook, seconds=last)
         rows, same = self.rows(group, outlook)
-        seconds = last if ASKING[group].function == "referenced" else added([r.seconds for r in rows or ()])
+        seconds = added([r.seconds for r in rows or ()]) if ASKING[group].function == "made" else last
         return Entry(outlook, rows, rows is None, same, None if rows is None else seconds)
 
     def rows(self, group: str, outlook: Outlook) -> tuple[list[Rows] | None, bool]:

@@ -78,14 +78,18 @@ def head_on(states: np.ndarray, model: Any) -> Any:
         config_class = PretrainedConfig
 
         def __init__(self) -> None:
-            super().__init__(PretrainedConfig(num_labels=1))
-            self.register_buffer("states", torch.from_numpy(states), persistent=False)
+            config = PretrainedConfig()
+            config.num_labels = 1
+            super().__init__(config)
+            self.states = torch.from_numpy(states)
             self.score = copy.deepcopy(model.score)
             self.post_init()
             self.score.load_state_dict(model.score.state_dict())
 
         def forward(self, input_ids: Any, **_: Any) -> Any:
-            return SequenceClassifierOutput(logits=self.score(self.states[input_ids[:, 0]]))
+            return SequenceClassifierOutput(
+                logits=self.score(self.states[input_ids[:, 0].cpu()].to(input_ids.device))
+            )
 
     return Head()
 

@@ -1,7 +1,8 @@
 """Loading a checkpoint for inference, and what sampling and scoring share: devices, batches, attention.
 
 Right or left padding never reaches a result: masked columns have weight zero. What may differ between
-batch shapes is the rounding of matrix products: around 1e-6 in float32, around 1e-2 in bfloat16.
+batch shapes is the rounding of matrix products: around 1e-6 in float32. In bfloat16 each layer adds some: a
+reward of SmolLM2-135M (30 layers) moves by up to 0.08, and 8% of the largest is what `doctor judges` allows.
 """
 
 import json

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from pipeline.baselines import TEST, TRAIN
 from pipeline.profiles import SIDES, WHOLE
 from pipeline.report.accounts import Account, accounts
@@ -12,6 +14,7 @@ from pipeline.report.grids import rounded
 from pipeline.report.inputs import Folders, Recipe, read_json
 from pipeline.report.iterations import IterationFacts, best_of_n_bound, iteration_facts
 from pipeline.report.judges import JudgeFacts, judge_facts
+from pipeline.report.learning import learning_curves
 from pipeline.report.mixes import MixFacts, mix_facts
 from pipeline.report.pair_rules import PairRuleFacts, pair_rule_facts, pair_rule_metrics
 from pipeline.report.policies import PolicyFacts, evaluations, policies
@@ -29,6 +32,7 @@ class Findings:
     packing: PackingFacts
     curves: dict[str, list[Curve]]
     judges: JudgeFacts
+    learning: dict[str, pl.DataFrame]
     iterations: list[IterationFacts]
     pair_rules: list[PairRuleFacts]
     policies: list[PolicyFacts]
@@ -52,6 +56,7 @@ def findings(folders: Folders, recipe: Recipe) -> Findings:
         packing=packing_facts(folders),
         curves=training_curves(folders, recipe),
         judges=judge_facts(folders, recipe),
+        learning=learning_curves(folders, recipe),
         iterations=[iteration_facts(t, folders.iterations / t) for t in recipe.iterations],
         pair_rules=[pair_rule_facts(t, folders.counterfactuals / t) for t in recipe.iterations],
         policies=policies(rows, recipe),

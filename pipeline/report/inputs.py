@@ -29,6 +29,7 @@ class Folders:
     counterfactuals: Path
     baselines: Path
     judge_evaluation: Path
+    learning_curve: Path
     control: Path
     select: Path
     release: Path

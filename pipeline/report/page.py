@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.report import data_sections, judge_sections, mix_sections, model_sections
+from pipeline.report import data_sections, judge_sections, learning, mix_sections, model_sections
 from pipeline.report.findings import Findings, checks
 from pipeline.report.grids import count, share, spread
 from pipeline.report.inputs import PI0
@@ -60,6 +60,7 @@ def context(found: Findings) -> dict[str, Any]:
         "runs": [model_sections.run_view(run, curves) for run, curves in found.curves.items()],
         "run_grid": model_sections.run_grid(found),
         "judges": judge_sections.judge_view(found.judges),
+        "learning": learning.learning_view(found.learning, found.recipe),
         "iterations": [model_sections.iteration_view(one, found) for one in found.iterations],
         "pair_rules": [(one.name, pair_rule_view(one)) for one in found.pair_rules],
         "policies": model_sections.policy_view(found),

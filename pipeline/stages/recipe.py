@@ -29,6 +29,7 @@ SECTIONS = {
     "base_model": "pipeline.stages.base_model:BaseModelParams",
     "pack": "pipeline.stages.pack:PackParams",
     "sft": "pipeline.training:TrainingParams",
+    "learning_curve": "pipeline.stages.learning_curve:LearningCurveParams",
     "pairwise": "pipeline.stages.pairwise:PairwiseParams",
     "evaluate_judges": "pipeline.stages.evaluate_judges:EvaluateJudgesParams",
     "offline_dpo": "pipeline.stages.offline_dpo:OfflineDpoParams",
@@ -43,7 +44,7 @@ SECTIONS = {
     "select": "pipeline.stages.select:SelectParams",
 }
 MIX = "pipeline.stages.mix:MixParams"
-REWARD = "pipeline.stages.reward:RewardParams"
+REWARD = "pipeline.preference_training:RewardParams"
 TABLES = ("sources", "mixes", "rewards", "iterations")
 #: What other stages make below models/, data/training/ or data/curves/.
 TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")

@@ -4,8 +4,8 @@ The page is one static file without scripts or outside addresses. The same input
 bytes: intervals are drawn from seeds, and nothing knows the time.
 
     python -m pipeline.stages.report STANDARD MIXES PROFILES PROMPTS SFT_MIX PACKED TRAINING ITERATIONS \\
-        COUNTERFACTUALS BASELINES JUDGE_EVALUATION CONTROL SELECT RELEASE CURVES INDEX METRICS \\
-        ITERATIONS_CSV LEDGER_CSV
+        COUNTERFACTUALS BASELINES JUDGE_EVALUATION LEARNING_CURVE CONTROL SELECT RELEASE CURVES \\
+        INDEX METRICS ITERATIONS_CSV LEDGER_CSV
 """
 
 import logging

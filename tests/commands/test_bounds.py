@@ -182,6 +182,22 @@ def test_a_baseline_without_a_cap_is_bounded_by_a_mix_that_stays_and_by_nothing_
     assert most(stage("offline_dpo", (MIX,), "models/policies/t0")) == [("log_probs", 6)]
 
 
+REWARD = ("control", "data/mixes/others", "data/profiles/others/passed.json", "models/base")
+
+
+def test_states_are_bounded_by_the_pairs_of_a_head_and_there_are_none_for_a_whole_model(project):
+    change(project, "rewards.control.max_pairs", 7)
+    assert most(stage("reward@control", REWARD, REWARD[1])) == [("state", 14)]
+    assert most(stage("reward@reward", ("reward", MIX), MIX)) == []
+    assert most(stage("learning_curve@control", REWARD, REWARD[1])) is None, "nothing bounds the test side"
+    (project / REWARD[1]).mkdir(parents=True)
+    for name, pairs in (("train", "abcdefghi"), ("test", "jk")):
+        pl.DataFrame({"pair_id": list(pairs)}).write_parquet(project / REWARD[1] / f"{name}.parquet")
+    assert most(stage("learning_curve@control", REWARD)) == [("state", 2 * (7 + 2))]
+    change(project, "rewards.control.max_pairs", None)
+    assert most(stage("reward@control", REWARD)) == [("state", 18)]
+
+
 def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_recipe_takes_them(project):
     generate = [stage(f"generate@{t}", (t, f"data/prompts/{t}.parquet"), GENERATE[1]) for t in ("t1", "t2")]
     for one in generate:

@@ -142,5 +142,6 @@ def test_the_store_may_be_elsewhere(project, tmp_path):
 def test_what_the_whole_pipeline_computed_is_asked_to_the_last_row(smoke, tmp_path):
     project = copy(smoke, tmp_path / "project")
     asked = asking(stats(project))
-    assert asked == {*ASKING, "evaluate_judges", "offline_dpo", "train@t1", "train@t2"}
+    heads = ("reward@control", "learning_curve@control")
+    assert asked == {*ASKING, *heads, "control", "evaluate_judges", "offline_dpo", "train@t1", "train@t2"}
     assert gc(project).startswith("removed 0 rows, 0 files")

@@ -18,6 +18,7 @@ from pipeline.schemas import (
     EVALUATIONS,
     JUDGE_SETS,
     JUDGMENTS,
+    LEARNING_CURVE,
     MIX,
     PAIRS,
     SLICE,
@@ -41,7 +42,7 @@ EVIL = "<script>alert('x')</script> & \"see\" https://evil.example/a.js \x07 \u2
 ORDER = (
     *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "iterations"),
     "counterfactuals",
-    *("baselines", "judge_evaluation", "control", "select", "release", "curves"),
+    *("baselines", "judge_evaluation", "learning_curve", "control", "select", "release", "curves"),
 )
 """The folders, in the order of the stage's arguments."""
 
@@ -153,6 +154,19 @@ def write_judges(root: Path, test_ids: list[str]) -> None:
     rows += [verdict("bt", "bench", "hep-go", str(code["pair_id"]), 0.0)]
     tables.write(VERDICTS, frame(VERDICTS, rows), root / "judge_evaluation" / "verdicts.parquet")
     close(root / "judge_evaluation", "evaluate_judges", "pairs", 4)
+    for name, points in (("reward", [(0.5, 5, 0.6), (1.0, 10, 0.7)]), ("second", [])):
+        curve = [learned(*point) for point in points]
+        tables.write(
+            LEARNING_CURVE, frame(LEARNING_CURVE, curve), root / "learning_curve" / name / "curve.parquet"
+        )
+
+
+def learned(part: float, pairs: int, right: float) -> dict:
+    """A point of a learning curve."""
+    runs = {"seeds": 2, "held_out": 3, "least": right - 0.05, "most": right + 0.05}
+    interval = {"accuracy": right, "low": right - 0.1, "high": right + 0.1}
+    longer = {"longer": 0.55, "longer_low": 0.5, "longer_high": 0.6}
+    return {"subset": "", "part": part, "pairs": pairs} | runs | interval | longer
 
 
 def write_prompts(folder: Path) -> None:

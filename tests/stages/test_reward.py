@@ -10,7 +10,9 @@ from ruamel.yaml import YAML
 
 from pipeline import tables
 from pipeline.chat import Chat
+from pipeline.engines.states import states
 from pipeline.params import read_file
+from pipeline.planning import planning
 from pipeline.preference_training import capped
 from pipeline.schemas import MIX
 from pipeline.stages import reward
@@ -112,3 +114,33 @@ def test_a_cap_takes_the_lowest_ids_and_only_grows():
     )
     assert few == more[:3] == sorted(PAIRS["pair_id"])[:3]
     assert capped(PAIRS, None).height == PAIRS.height
+
+
+def test_a_head_alone_is_trained_on_states_of_the_same_rows(trained, tiny_model, monkeypatch):
+    handed = []
+
+    def train(base, rows, sides, params, loss, run):
+        handed.append((rows, sides))
+        run.out.mkdir(parents=True)
+
+    monkeypatch.setattr(reward, "train_head", train)
+    head = read_file(ROOT / "recipes" / "smoke.yaml")["rewards"]["reward"]["training"] | {
+        "train_layers": "head"
+    }
+    with pytest.raises(IndexError):  # the trainer of the whole model is handed nothing
+        trained(max_pairs=None, training=head)
+    ((rows, (chosen, rejected)),) = handed
+    assert (rows.height, len(chosen), len(rejected)) == (9, 9, 9)
+    assert chosen == pytest.approx(states(tiny_model, rows["chosen_ids"].to_list(), dtype="float32"))
+    with planning() as plan:
+        reward.stated("reward", Path("mix"), Path("passed.json"), tiny_model)
+    assert [(fill.cells.kind, len(fill.asked), len(fill.missing)) for fill in plan.fills] == [
+        ("state", 18, 0)
+    ]
+
+
+def test_a_model_that_is_trained_whole_asks_no_states(trained, tiny_model):
+    trained(max_pairs=None)
+    with planning() as plan:
+        reward.stated("reward", Path("mix"), Path("passed.json"), tiny_model)
+    assert plan.fills == []
