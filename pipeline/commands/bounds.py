@@ -44,6 +44,8 @@ class Bounds:
     def __init__(self) -> None:
         self.prompts: dict[str, int] = {}
         """Most prompts by iteration."""
+        self.answering = 0
+        """Policies that answer the validation prompts anew."""
         self.sections: dict[str, Params] = {}
         """What has been read of params.yaml."""
 
@@ -56,8 +58,10 @@ class Bounds:
         return found
 
     def note(self, outlook: Outlook) -> None:
-        """Keep how many prompts an iteration has: later stages of it are bounded by that."""
+        """Keep how many prompts an iteration has, and which policies answer anew: it bounds later stages."""
         group, _, key = outlook.name.partition("@")
+        if outlook.state != "up to date":
+            self.answering += {"evaluate": 1, "evaluate_baselines": 2}.get(group, 0)
         if group == "generate":
             with suppress(Unbounded):
                 self.prompts[key] = self.slice(outlook, outlook.words[1], "per_slice")
@@ -84,7 +88,7 @@ class Bounds:
             case "evaluate_judges":
                 return self.judge_evaluation()
             case "control":
-                return self.control()
+                return self.control(outlook)
             case "pair":
                 return self.explored(key, outlook)
             case "reward" | "learning_curve":
@@ -139,9 +143,11 @@ class Bounds:
             ("log_probs", params.engine, 2 * asked),
         ]
 
-    def control(self) -> Most:
-        """A score of each validation answer of t0, offline_dpo and each iteration's policy."""
-        policies = 2 + len(load("iterations", dict[str, object]))
+    def control(self, outlook: Outlook) -> Most:
+        """A score of each validation answer that is new; by a new control, of those of all policies."""
+        policies = self.answering
+        if outlook.words[2] in outlook.stale + outlook.absent:
+            policies = 2 + len(load("iterations", dict[str, object]))
         prompts = self.section("prompts", PromptsParams).validation
         return [("score", self.section("control", ControlParams).engine, policies * prompts)]
 

@@ -11,11 +11,10 @@ from pipeline.schemas import SLICE
 from tests.smoke_project import Smoke, clone, commit, copy, must
 from tests.stages.answers import slice_of
 
-STAGES = ("recipe", "generate", "judge", "evaluate_baselines", "evaluate", "control")
+STAGES = ("recipe", "generate", "judge", "evaluate_baselines", "evaluate")
 MODELS = (
     "base",
     "reward",
-    "control",
     "pairwise",
     "offline_dpo",
     "policies/t0",

@@ -174,6 +174,16 @@ def test_judges_and_references_are_bounded_by_their_caps(project):
     assert most(prompts_stale(), train) == [("log_probs", 60)]
 
 
+def test_a_control_reads_the_new_answers_and_a_new_one_those_of_all_policies(project):
+    folders = ("data/baselines", "data/iterations")
+    same = stage("control", (*folders, "models/control"), "data/iterations")
+    another = stage("control", (*folders, "models/control"), "models/control")
+    fresh = stage("evaluate@t1", ("t1", VALIDATION, "models/policies/t1"))
+    assert most(fresh, same) == [("score", 20)]
+    assert most(stage("evaluate_baselines", (VALIDATION,)), fresh, same) == [("score", 60)]
+    assert most(another) == [("score", 80)]  # t0, offline_dpo, t1 and t2
+
+
 def test_a_baseline_without_a_cap_is_bounded_by_a_mix_that_stays_and_by_nothing_else(project):
     change(project, "offline_dpo.max_pairs", None)
     assert most(stage("offline_dpo", (MIX,), MIX)) is None
