@@ -35,7 +35,7 @@ from pipeline.engines.evaluation import KL_TEMPERATURE
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.ids import prompt_id
 from pipeline.params import load
-from pipeline.schemas import SLICE
+from pipeline.schemas import HISTORY, SLICE
 from pipeline.splits import borders, deal
 from pipeline.stages.prompts import PromptsParams
 from tests.smoke_project import change, clone, edited, environment, must
@@ -77,6 +77,7 @@ def first_run(folder: Path, rows: int) -> Project:
     for seed, name in enumerate(("base", "policies/t0", "offline_dpo", "reward", "pairwise")):
         tiny_random(project.folder / "models" / name, "smollm2", seed=seed)
     (project.folder / "data" / "standard" / "preferences").mkdir(parents=True)
+    tables.write(HISTORY, HISTORY.empty(), project.folder / "data" / "training" / "t0" / "history.parquet")
     write_prompts(project.folder, texts(rows))
     with edited(project.folder) as recipe:
         dealt = {"slices": 2, "slice_share": 0.4, "per_slice": 10 * rows, "near_dedup": None}

@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -109,14 +108,9 @@ def theirs(model: Path, rows: pl.DataFrame, run: Run) -> None:
 
 def side(name: str, model: Path, count: int, folder: Path) -> None:
     """Train on one side, in this process, and say what it took."""
-    rows, started = pairs(model, count), time.perf_counter()
-    {"ours": ours, "theirs": theirs}[name](model, rows, run_in(folder))
+    {"ours": ours, "theirs": theirs}[name](model, pairs(model, count), run_in(folder))
     losses = pl.read_csv(folder / "curves" / "loss.tsv", separator="\t")["loss"].to_list()
-    told = {
-        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "seconds": time.perf_counter() - started,
-        "losses": losses,
-    }
+    told = {"mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "losses": losses}
     sys.stdout.write(json.dumps(told) + "\n")
 
 
@@ -138,8 +132,7 @@ def compared(model: Path, count: int, repeats: int, *, tiny: bool) -> Result:
     )
     assert gap <= TOLERANCE, f"losses differ by up to {gap:.3g}, expected at most {TOLERANCE:g}"
     mine, other = (statistics.median(turn[name]["mib"] for turn in turns) for name in ("ours", "theirs"))
-    seconds = {name: statistics.median(turn[name]["seconds"] for turn in turns) for name in turns[0]}
-    weights = sum(path.stat().st_size for path in model.glob("*.safetensors")) / 2**20
+    weights = 4 * load_language_model(model).num_parameters() / 2**20
     return Result(
         name="reference_memory",
         ours=mine,
@@ -152,9 +145,7 @@ def compared(model: Path, count: int, repeats: int, *, tiny: bool) -> Result:
         runs=repeats,
         notes={
             "saved_mib": round(other - mine),
-            "weights_mib": round(weights, 1),
-            "seconds": round(seconds["ours"], 1),
-            "peer_seconds": round(seconds["theirs"], 1),
+            "reference_mib": round(weights, 1),
             "epochs": TRAINING.epochs,
             "micro_batch": MICRO_BATCH,
             "model": "tiny random" if tiny else json.loads((model / "config.json").read_text())["model_type"],

@@ -91,7 +91,8 @@ def deciding(judgments: pl.DataFrame, rule: Params) -> list[str]:
                 f"{found}, found {rule.judge!r}"
             )
         return [rule.judge]
-    if isinstance(rule, OneJudge) != (len(found) < 2):
+    right = len(found) == 1 if isinstance(rule, OneJudge) else len(found) > 1
+    if not right:
         wanted = "one judge" if isinstance(rule, OneJudge) else "several judges"
         raise UserError(
             f"params.yaml: pair.judges: expected judgments of {wanted}, found those of {found}; choose one "
@@ -120,13 +121,14 @@ def answer_pool(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairP
 def distinct_answers(candidates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """prompt_id, candidate_id and row of the distinct answers, in the order of prompts; and the number of
     candidates of each prompt."""
-    rows = candidates.select(
-        "prompt_id",
-        "candidate_id",
-        row=pl.int_range(pl.len(), dtype=pl.Int64),
-        bytes=pl.col("response").str.len_bytes(),
-    ).sort("prompt_id", "candidate_id")
-    counts = rows.group_by("prompt_id", maintain_order=True).len("candidates")
+    columns = {"row": pl.int_range(pl.len(), dtype=pl.Int64), "bytes": pl.col("response").str.len_bytes()}
+    rows = candidates.select("prompt_id", "candidate_id", **columns)
+    if not rows["candidate_id"].is_sorted():
+        rows = rows.sort("candidate_id")
+    # To gather rows by prompt and sort prompts takes a quarter of the time of sorting all rows.
+    groups = rows.group_by("prompt_id").agg("candidate_id", *columns).sort("prompt_id")
+    counts = groups.select("prompt_id", candidates=pl.col("row").list.len())
+    rows = groups.explode("candidate_id", *columns)
     # Equal texts have equal lengths: only what shares one within a prompt is compared as text.
     maybe = rows.filter(pl.struct("prompt_id", "bytes").is_duplicated())
     told = maybe.with_columns(text=candidates["response"].gather(maybe["row"]))
@@ -173,7 +175,7 @@ def enough(answers: pl.DataFrame, candidates: pl.DataFrame, least: int) -> tuple
         reason=reason,
         value=pl.col("n").cast(pl.Float64),
         threshold=pl.lit(float(least)),
-        detail=pl.format("{} candidates", "candidates"),
+        detail=pl.format("candidates: {}", "candidates"),
     )
     return counted.filter(pl.col("n") >= least).drop("n"), lost
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.answer_pool import Pool, answer_pool
-from pipeline.pair_rules import CounterfactualParams, MeanOfJudges, NoLength, PairParams, told
+from pipeline.pair_rules import CounterfactualParams, MeanOfJudges, NoLength, PairParams, Uncertainty, told
 from pipeline.pair_strategies import all_pairs
 from pipeline.pairing import sifted
 from pipeline.schemas import COUNTERFACTUALS
@@ -21,11 +21,12 @@ ENDS = ["chosen", "rejected"]
 
 
 def alternatives(params: PairParams, others: CounterfactualParams) -> Iterator[PairParams]:
-    """The recipe's rule, then the others, each once."""
+    """The recipe's rule, then the others, each once; `uncertainty`, which takes a model, as it is alone."""
+    lengths = () if isinstance(params.strategy, Uncertainty) else others.lengths
     rules = [
         params,
         *(params.model_copy(update={"strategy": one}) for one in others.strategies),
-        *(params.model_copy(update={"length": one}) for one in others.lengths),
+        *(params.model_copy(update={"length": one}) for one in lengths),
     ]
     names: dict[tuple[str, str], PairParams] = {}
     for rule in rules:
@@ -34,9 +35,16 @@ def alternatives(params: PairParams, others: CounterfactualParams) -> Iterator[P
 
 
 def counterfactuals(
-    candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairParams, others: CounterfactualParams
+    candidates: pl.DataFrame,
+    judgments: pl.DataFrame,
+    pairs: pl.DataFrame,
+    params: PairParams,
+    others: CounterfactualParams,
 ) -> pl.DataFrame:
-    """A row for each alternative (schemas.COUNTERFACTUALS), the recipe's own first."""
+    """A row for each alternative (schemas.COUNTERFACTUALS), the recipe's own first.
+
+    `pairs` (schemas.PAIRS) are what the recipe's rule has made, which is taken as it is.
+    """
     pools: dict[str, Pool] = {}
     rows: list[dict[str, Any]] = []
     chosen = pl.DataFrame()
@@ -44,7 +52,7 @@ def counterfactuals(
         length = told(rule.length)
         if length not in pools:
             pools[length] = answer_pool(candidates, judgments, rule)
-        kept = sifted(pools[length], rule).kept
+        kept = sifted(pools[length], rule).kept if number else positions_of(pairs, pools[length])
         ids = pl.DataFrame({end: pools[length].answers["candidate_id"].gather(kept[end]) for end in ENDS})
         chosen = chosen if number else ids
         shared = ids.join(chosen, on=ENDS, how="semi").height
@@ -60,6 +68,17 @@ def counterfactuals(
             }
         )
     return pl.DataFrame(rows, schema=COUNTERFACTUALS.schema)
+
+
+def positions_of(pairs: pl.DataFrame, pool: Pool) -> pl.DataFrame:
+    """`Sifted.kept` of pairs that were made of this pool."""
+    places = pool.answers.select("candidate_id").with_row_index("place")
+    found = pairs.select("prompt_id", "margin", *(f"{end}_id" for end in ENDS))
+    for end in ENDS:
+        named = places.rename({"candidate_id": f"{end}_id", "place": end})
+        found = found.join(named, on=f"{end}_id", how="inner", validate="m:1", maintain_order="left")
+    assert found.height == pairs.height, "the pairs are of other candidates"
+    return found
 
 
 def figures(pool: Pool, kept: pl.DataFrame) -> dict[str, float | int | None]:

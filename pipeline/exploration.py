@@ -30,6 +30,16 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a judge knows of an iteration's answers, and of the pairs before it."""
+
+    features: np.ndarray
+    """phi of each candidate, by its row."""
+    white: np.ndarray
+    """`whitening` of the Sigma of earlier pairs."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """A pair of a prompt's answers, by their places among them."""
 
@@ -78,7 +88,8 @@ def most_uncertain(
     if len(near) < 2:
         return None
     one, two = (near[places] for places in np.triu_indices(len(near), 1))
-    gamma = uncertainty(features[one], features[two], white)
+    far = np.asarray(features, np.float64) @ white
+    gamma = np.linalg.norm(far[one] - far[two], axis=1)
     best = int(gamma.argmax())
     pair = (int(one[best]), int(two[best]))
     better, worse = pair if rewards[pair[0]] >= rewards[pair[1]] else pair[::-1]

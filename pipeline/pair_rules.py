@@ -65,10 +65,29 @@ class LengthMatched(Params):
     max_ratio: float = Field(ge=1)
 
 
-Strategy = Annotated[
-    BestWorst | BestRandom | BestSecond | Random | MarginBand | TopKPairs | LengthMatched,
-    Field(discriminator="name"),
-]
+class Uncertainty(Params):
+    """Of the answers within a budget of KL, the two of whose difference earlier pairs tell least.
+
+    The enhancer of the paper's Algorithm 1 in its linear case: pipeline/exploration.py.
+    """
+
+    name: Literal["uncertainty"]
+    ridge: float = Field(gt=0)
+    """What is known of each direction of the judge's state before any pair, in squared units of it."""
+    eta: float = Field(gt=0)
+    """Reward that a nat of KL is worth: beta of the objective, where rewards are on the scale of its own."""
+    budget: float = Field(gt=0)
+    """Nats that an answer may be away from the main agent."""
+    max_length: int = Field(ge=32)
+    """Tokens of a prompt and its answer that the judge reads; longer ones are cut from the left."""
+    dtype: Literal["float32", "bfloat16"]
+    """Of the weights."""
+
+
+Plain = BestWorst | BestRandom | BestSecond | Random | MarginBand | TopKPairs | LengthMatched
+"""What can be told from scores and lengths alone."""
+
+Strategy = Annotated[Plain | Uncertainty, Field(discriminator="name")]
 
 
 class NoLength(Params):
@@ -142,7 +161,8 @@ class PairParams(Params):
 class CounterfactualParams(Params):
     """What `pair` is compared with: other strategies, and its own strategy with other length rules."""
 
-    strategies: tuple[Strategy, ...]
+    strategies: tuple[Annotated[Plain, Field(discriminator="name")], ...]
+    """Not `uncertainty`, which takes a model: it is compared where it is the recipe's own."""
     lengths: tuple[LengthRule, ...]
 
 

@@ -7,10 +7,12 @@ was measured: so each prompt is a pair or a line of the ledger. Random choices f
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from pipeline.answer_pool import Pool
+from pipeline.exploration import Known, divergences, most_uncertain
 from pipeline.pair_rules import (
     BestRandom,
     BestSecond,
@@ -19,6 +21,7 @@ from pipeline.pair_rules import (
     MarginBand,
     Random,
     TopKPairs,
+    Uncertainty,
 )
 from pipeline.params import Params
 
@@ -50,9 +53,12 @@ class Refusal:
 Strategy = Callable[[Pool], Proposed]
 
 
-def strategy(rule: Params, seed: int) -> Strategy:
-    """The function that a recipe's strategy names."""
+def strategy(rule: Params, seed: int, known: Known | None = None) -> Strategy:
+    """The function that a recipe's strategy names; `known` is for `uncertainty` alone."""
     match rule:
+        case Uncertainty():
+            assert known is not None, "uncertainty is of something that is known"
+            return lambda pool: uncertain(pool, known, rule.eta, rule.budget)
         case BestWorst():
             return best_worst
         case BestRandom():
@@ -143,6 +149,24 @@ def top_k_pairs(pool: Pool, k: int) -> Proposed:
     prompt, chosen, rejected = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(prompt, kind="stable")
     return Proposed(chosen[order], rejected[order])
+
+
+def uncertain(pool: Pool, known: Known, eta: float, budget: float) -> Proposed:
+    """The two answers with the largest Gamma within the budget of KL (pipeline/exploration.py); refused where
+    fewer than two are, with what the second nearest would have cost."""
+    chosen, rejected = positions(pool)
+    second, score = np.zeros(len(chosen)), pool.score
+    rows = pool.answers["row"].to_numpy()
+    for prompt, (begin, end) in enumerate(pairwise(pool.starts)):
+        own = slice(begin, end)
+        found = most_uncertain(known.features[rows[own]], score[own], known.white, eta=eta, budget=budget)
+        # Best first: the two places that cost least are the first two.
+        better, worse = (0, 1) if found is None else (found.better, found.worse)
+        chosen[prompt], rejected[prompt] = begin + better, begin + worse
+        second[prompt] = divergences(score[own], eta)[1]
+    limit = np.full(len(second), budget)
+    refused = Refusal("one answer within the budget of KL", second > budget, second, limit)
+    return Proposed(chosen, rejected, refused)
 
 
 def all_pairs(pool: Pool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

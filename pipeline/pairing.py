@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.answer_pool import WITHOUT, Pool, answer_pool
+from pipeline.exploration import Known
 from pipeline.id_columns import conversation_ids, pair_ids, text_ids
 from pipeline.pair_rules import AgreementOfJudges, PairParams
 from pipeline.pair_strategies import Proposed, strategy
@@ -35,9 +36,9 @@ class Sifted:
         return self.rows.filter(pl.col("reason").is_null())
 
 
-def sifted(pool: Pool, params: PairParams) -> Sifted:
+def sifted(pool: Pool, params: PairParams, known: Known | None = None) -> Sifted:
     """What the recipe's strategy proposes, with a reason for each pair that is none."""
-    proposed = strategy(params.strategy, params.seed)(pool)
+    proposed = strategy(params.strategy, params.seed, known)(pool)
     margin = pool.score[proposed.chosen] - pool.score[proposed.rejected]
     number = np.searchsorted(pool.starts, proposed.chosen, side="right") - 1
     rows = pl.DataFrame(
@@ -128,14 +129,20 @@ class Paired:
     """One pair of each prompt, and those that the strategy proposed besides."""
 
 
-def paired(candidates: pl.DataFrame, judgments: pl.DataFrame, iteration: str, params: PairParams) -> Paired:
+def paired(
+    candidates: pl.DataFrame,
+    judgments: pl.DataFrame,
+    iteration: str,
+    params: PairParams,
+    known: Known | None = None,
+) -> Paired:
     """The pairs of an iteration; every prompt is pairs, lines of the ledger, or both.
 
     A line's `row` is the number of the prompt in the order of ids, `item` that of the proposed pair, its
     value what was measured, and its detail the two candidates.
     """
     pool = answer_pool(candidates, judgments, params)
-    found = sifted(pool, params)
+    found = sifted(pool, params, known)
     prompts = candidates.select("prompt_id").unique().sort("prompt_id").with_row_index("row")
     refused = found.rows.drop_nulls("reason").select("item", *WITHOUT)
     lost = pl.concat([pool.without.select(pl.lit(0, pl.Int64).alias("item"), *WITHOUT), refused])

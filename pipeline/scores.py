@@ -26,8 +26,7 @@ def demand_finite(judgments: pl.DataFrame, where: str) -> None:
 
 def read_judgments(path: Path) -> pl.DataFrame:
     """A table of judgments (schemas.JUDGMENTS); UserError as `tables.read`, and as `demand_finite`."""
-    parts = [JUDGMENTS.empty(), *tables.batches(JUDGMENTS, path)]
-    judgments = pl.concat(parts)
+    judgments = tables.unchecked(JUDGMENTS, path)
     demand_finite(judgments, str(path))
     tables.check(JUDGMENTS, judgments)
     return judgments

@@ -196,11 +196,16 @@ def read(table: Table, path: Path) -> pl.DataFrame:
 
     Raises UserError where the file is missing, damaged or does not have the table's columns.
     """
-    with intact(table, path):
-        demand_columns(table, path, pl.read_parquet_schema(path))
-        frame = pl.read_parquet(path)
+    frame = unchecked(table, path)
     check(table, frame)
     return frame
+
+
+def unchecked(table: Table, path: Path) -> pl.DataFrame:
+    """Read a table whose rows are still to be checked; raises as `read` does."""
+    with intact(table, path):
+        demand_columns(table, path, pl.read_parquet_schema(path))
+        return pl.read_parquet(path)
 
 
 def batches(table: Table, path: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -164,13 +164,13 @@ def test_a_strategy_proposes_what_a_loop_over_prompts_would(rows, name):
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [
-        ({"name": "best_worst", "k": 2}, "unknown key pair.strategy.best_worst.k"),
-        ({"name": "margin_band", "k": 2, "low": 0.0, "high": 1.0}, "unknown key pair.strategy.margin_band.k"),
-        ({"name": "margin_band", "low": 1.0}, "pair.strategy.margin_band.high is missing"),
+        ({"name": "best_worst", "k": 2}, "unknown key pair.strategy.k"),
+        ({"name": "margin_band", "k": 2, "low": 0.0, "high": 1.0}, "unknown key pair.strategy.k"),
+        ({"name": "margin_band", "low": 1.0}, "pair.strategy.high is missing"),
         ({"name": "margin_band", "low": 1.0, "high": 1.0}, "expected low below high, found 1.0 and 1.0"),
-        ({"name": "top_k_pairs", "k": 0}, "pair.strategy.top_k_pairs.k"),
-        ({"name": "length_matched", "max_ratio": 0.9}, "pair.strategy.length_matched.max_ratio"),
-        ({"name": "best"}, "pair.strategy: input tag 'best' found using 'name' does not match any of"),
+        ({"name": "top_k_pairs", "k": 0}, "pair.strategy.k"),
+        ({"name": "length_matched", "max_ratio": 0.9}, "pair.strategy.max_ratio"),
+        ({"name": "best"}, "pair.strategy.name: expected one of 'best_worst', 'best_random'"),
         ("best_worst", "pair.strategy: "),
     ],
 )

@@ -29,6 +29,7 @@ class Asks(NamedTuple):
 ASKING: Mapping[str, Asks] = {
     "generate": Asks("made", ("sample",)),
     "judge": Asks("made", ("score", "prefer", "reply", "sample")),
+    "pair": Asks("made", ("state",)),
     "evaluate": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
     "evaluate_baselines": Asks("made", ("sample", "score", "prefer", "reply", "log_probs")),
     "evaluate_judges": Asks("made", ("score", "prefer", "reply", "sample")),

@@ -16,7 +16,7 @@ from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
 from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
-from pipeline.pair_rules import PairParams, pairs_per_prompt
+from pipeline.pair_rules import PairParams, Uncertainty, pairs_per_prompt
 from pipeline.params import Params, load
 from pipeline.preference_training import RewardParams
 from pipeline.ranking import most_games
@@ -85,6 +85,8 @@ class Bounds:
                 return self.judge_evaluation()
             case "control":
                 return self.control()
+            case "pair":
+                return self.explored(key, outlook)
             case "reward" | "learning_curve":
                 return self.states(group, key, outlook)
             case "train":
@@ -148,6 +150,13 @@ class Bounds:
         params = self.section("evaluate_judges", EvaluateJudgesParams)
         pairs = (len(params.mixes) + len(params.sets)) * params.max_pairs_per_set
         return [(*params.cells(judge), 2 * pairs) for judge in params.judges]
+
+    def explored(self, key: str, outlook: Outlook) -> Most:
+        """What `uncertainty` reads: the answers of an iteration, and both of each pair before it."""
+        if not isinstance(self.section("pair", PairParams).strategy, Uncertainty):
+            return []
+        earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).data)
+        return [("state", "transformers", self.asked(key) * self.answers + 2 * earlier)]
 
     def states(self, group: str, key: str, outlook: Outlook) -> Most:
         """Both answers of the pairs that a head is trained on, and of those that it is measured on."""

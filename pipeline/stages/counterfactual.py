@@ -5,7 +5,7 @@ first: how many pairs of how many prompts, their mean margin, by how many charac
 longer, how many of the pairs are the recipe's, and on how many all judges agree. `counterfactual.json` has
 the same, and how far the judges rank alike. Nothing trains on it.
 
-    python -m pipeline.stages.counterfactual ITERATION CANDIDATES JUDGMENTS OUT
+    python -m pipeline.stages.counterfactual ITERATION CANDIDATES JUDGMENTS PAIRS OUT
 """
 
 from pipeline import edge, tables
@@ -13,17 +13,20 @@ from pipeline.counterfactuals import counterfactuals, rank_agreement
 from pipeline.ledger import write_json
 from pipeline.pair_rules import CounterfactualParams, PairParams, told
 from pipeline.params import load
-from pipeline.schemas import CANDIDATES, COUNTERFACTUALS
+from pipeline.schemas import CANDIDATES, COUNTERFACTUALS, PAIRS
 from pipeline.scores import read_judgments
 
 
 def main() -> None:
     """Read candidates and judgments, write the table and the account."""
-    iteration, candidates, judgments, out = edge.arguments("ITERATION", "CANDIDATES", "JUDGMENTS", "OUT")
+    iteration, candidates, judgments, pairs, out = edge.arguments(
+        "ITERATION", "CANDIDATES", "JUDGMENTS", "PAIRS", "OUT"
+    )
     params, others = load("pair", PairParams), load("counterfactual", CounterfactualParams)
     rows = tables.read(CANDIDATES, candidates / "candidates.parquet")
     said = read_judgments(judgments / "judgments.parquet")
-    found = counterfactuals(rows, said, params, others)
+    own = tables.read(PAIRS, pairs / "pairs.parquet")
+    found = counterfactuals(rows, said, own, params, others)
     tables.write(COUNTERFACTUALS, found, out / "counterfactual.parquet")
     account = {
         "iteration": str(iteration),

@@ -3,26 +3,44 @@
 The rules are classes of pipeline/pair_rules.py, the strategies functions of pipeline/pair_strategies.py. The
 score that selects is the one that orders, length rule included (paper, Algorithm 2 and equation 9).
 
-    python -m pipeline.stages.pair ITERATION CANDIDATES JUDGMENTS OUT
+Strategy `uncertainty` reads the states of the model that judges (pipeline/exploration.py), and the pairs
+before this iteration, which the training of the one before has left in HISTORY. No other strategy does.
+
+    python -m pipeline.stages.pair ITERATION CANDIDATES JUDGMENTS HISTORY MODEL OUT
 """
 
-from pipeline import edge, tables
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import edge, history, tables
+from pipeline.engines.exploring import known
 from pipeline.errors import UserError
+from pipeline.exploration import Known
 from pipeline.ledger import Ledger
-from pipeline.pair_rules import PairParams
-from pipeline.pairing import paired
+from pipeline.pair_rules import PairParams, Uncertainty
+from pipeline.pairing import Paired, paired
 from pipeline.params import load
 from pipeline.schemas import CANDIDATES, PAIRS
 from pipeline.scores import read_judgments
 
 
-def main() -> None:
-    """Read candidates and judgments, write pairs and the ledger."""
-    iteration, candidates, judgments, out = edge.arguments("ITERATION", "CANDIDATES", "JUDGMENTS", "OUT")
+@dataclass(frozen=True)
+class Made:
+    """What became of an iteration's prompts."""
+
+    iteration: str
+    paired: Paired
+
+
+def made(iteration: str, candidates: Path, judgments: Path, earlier: Path, model: Path) -> Made:
+    """The pairs of an iteration, and what is none; UserError where there is no pair."""
     params = load("pair", PairParams)
     rows = tables.read(CANDIDATES, candidates / "candidates.parquet")
     said = read_judgments(judgments / "judgments.parquet")
-    found = paired(rows, said, str(iteration), params)
+    seen = explored(rows, earlier, model, params)
+    found = paired(rows, said, str(iteration), params, seen)
     if found.pairs.is_empty():
         reasons = dict(found.dropped.group_by("reason").len().sort("reason").iter_rows())
         raise UserError(
@@ -30,10 +48,30 @@ def main() -> None:
             f"prompts ({reasons}); lower pair.min_margin, choose another pair.strategy or sample more in "
             "params.yaml"
         )
-    tables.write(PAIRS, found.pairs, out / "pairs.parquet")
-    ledger = Ledger(f"pair@{iteration}", "pairs")
-    ledger.drop(found.dropped, id_column="prompt_id")
-    ledger.close(found.asked, found.pairs.height, out)
+    return Made(str(iteration), found)
+
+
+def explored(candidates: pl.DataFrame, earlier: Path, model: Path, params: PairParams) -> Known | None:
+    """What `uncertainty` goes by; None for other strategies."""
+    if not isinstance(params.strategy, Uncertainty):
+        return None
+    return known(candidates, history.read(earlier), model, params.strategy)
+
+
+def write(found: Made, out: Path) -> None:
+    """Write the pairs and the ledger."""
+    tables.write(PAIRS, found.paired.pairs, out / "pairs.parquet")
+    ledger = Ledger(f"pair@{found.iteration}", "pairs")
+    ledger.drop(found.paired.dropped, id_column="prompt_id")
+    ledger.close(found.paired.asked, found.paired.pairs.height, out)
+
+
+def main() -> None:
+    """Read candidates and judgments, write pairs and the ledger."""
+    iteration, *inputs, out = edge.arguments(
+        "ITERATION", "CANDIDATES", "JUDGMENTS", "HISTORY", "MODEL", "OUT"
+    )
+    write(made(str(iteration), *inputs), out)
 
 
 if __name__ == "__main__":

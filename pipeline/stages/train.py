@@ -63,8 +63,8 @@ def main() -> None:
     iteration, pairs, earlier, previous, pi0, out, checkpoints, curves, folder = edge.arguments(*names)
     params = load("train", TrainParams)
     run = start(str(iteration), pairs, earlier, previous, pi0)
-    history.write(folder, run.pairs, params.data)
     optimise(run, out, curves, folder, Kept(checkpoints, params.checkpoints))
+    history.write(folder, run.pairs, params.data)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,12 @@ def test_a_knock_out_asks_three_halves_of_the_answers_and_a_cascade_scores_them_
     assert most(prompts_stale(), judge) == [("score", 80), ("prefer", 10 * 2 * 10)]
 
 
+def test_several_judges_ask_each_for_itself(project):
+    change(project, "judge.also", ["pairwise"])
+    judge = stage("judge@t1", JUDGE, JUDGE[1])
+    assert most(prompts_stale(), judge) == [("score", 30), ("prefer", 10 * 2 * 3)]
+
+
 def test_answers_that_stay_are_counted_prompt_by_prompt(project):
     change(project, "judge.kind", "pairwise")
     change(project, "judge.ranking", "round_robin")
@@ -162,6 +168,10 @@ def test_judges_and_references_are_bounded_by_their_caps(project):
     change(project, "evaluate_judges.prompted", in_words(engine="vllm"))
     assert most(stage("evaluate_judges", ()))[2] == ("sample", 160)
     assert most(stage("offline_dpo", (MIX,), MIX)) == [("log_probs", 48)]
+    train = stage("train@t1", TRAIN, *TRAIN[1:3])
+    assert most(prompts_stale(), train) == [("log_probs", 20)]
+    change(project, "pair.strategy", {"name": "top_k_pairs", "k": 3})
+    assert most(prompts_stale(), train) == [("log_probs", 60)]
 
 
 def test_a_baseline_without_a_cap_is_bounded_by_a_mix_that_stays_and_by_nothing_else(project):
@@ -211,3 +221,19 @@ def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_r
 def test_a_policy_without_a_reference_model_asks_nothing(project):
     change(project, "train.objective", {"kind": "raft"})
     assert most(prompts_stale(), stage("train@t1", TRAIN, *TRAIN[1:3])) == []
+
+
+def test_uncertainty_asks_for_the_states_of_all_answers_and_of_both_sides_of_earlier_pairs(project):
+    words = (
+        "t1",
+        "data/iterations/t1/generate",
+        "data/iterations/t1/judge",
+        "data/training/t0",
+        "models/reward",
+    )
+    one = stage("pair@t1", words, words[3])
+    assert most(prompts_stale(), one) == []
+    keys = {"ridge": 1.0, "eta": 0.1, "budget": 20.0, "max_length": 512, "dtype": "bfloat16"}
+    change(project, "pair.strategy", {"name": "uncertainty", **keys})
+    change(project, "offline_pairs.max_pairs", 7)
+    assert most(prompts_stale(), one) == [("state", 10 * 3 + 2 * 7)]

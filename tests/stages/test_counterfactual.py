@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 from pipeline import tables
 from pipeline.counterfactuals import counterfactuals, rank_agreement
+from pipeline.exploration import Known
 from pipeline.pair_rules import CounterfactualParams
 from pipeline.pairing import paired
 from pipeline.params import parse
-from pipeline.schemas import CANDIDATES, COUNTERFACTUALS, JUDGMENTS
+from pipeline.schemas import CANDIDATES, COUNTERFACTUALS, JUDGMENTS, PAIRS
 from pipeline.stages import counterfactual
 from tests.pair_rules import PAPER, pair_params
 from tests.stages.answer_pools import pool, said_by
@@ -39,7 +41,8 @@ ROWS = (
 
 def found(rows=ROWS, **keys: object) -> pl.DataFrame:
     others = parse("counterfactual", CounterfactualParams, OTHERS)
-    made = counterfactuals(*pool(*rows), pair_params(**keys), others)
+    rule = pair_params(**keys)
+    made = counterfactuals(*pool(*rows), paired(*pool(*rows), "t1", rule).pairs, rule, others)
     tables.check(COUNTERFACTUALS, made)
     return made
 
@@ -72,12 +75,24 @@ def test_a_rule_that_gives_no_pair_has_no_means():
     assert {row[name] for name in COUNTERFACTUALS.nullable} == {None}
 
 
+def test_uncertainty_is_told_by_the_pairs_it_made_and_not_with_other_length_rules():
+    others = parse("counterfactual", CounterfactualParams, OTHERS)
+    rule = pair_params("uncertainty", ridge=1.0, eta=1.0, budget=50.0, max_length=64, dtype="float32")
+    seen = Known(np.array([[0.0], [1.0], [5.0], [0.0], [1.0], [0.0]]), np.eye(1))
+    pairs = paired(*pool(*ROWS), "t1", rule, seen).pairs
+    made = counterfactuals(*pool(*ROWS), pairs, rule, others)
+    assert made["strategy"].to_list()[0].startswith("uncertainty, ridge 1.0")
+    assert made.height == 1 + len(OTHERS["strategies"])
+    assert made.select("pairs", "margin", "length_gap", "overlap").row(0) == (2, 4.5, 1.5, 1.0)
+    assert made["overlap"].to_list()[2] == 1.0, "here the best and the worst are the pairs"
+
+
 def test_judges_agree_on_pairs_and_on_ranks():
     candidates, first = pool(*ROWS)
     said = pl.concat([first, said_by("pairwise", candidates, [0.5, 0.6, 0.1, 0.2, 0.9, 0.5])])
     rule = pair_params(judges={"rule": "named", "judge": "bt"})
     others = parse("counterfactual", CounterfactualParams, OTHERS)
-    made = counterfactuals(candidates, said, rule, others)
+    made = counterfactuals(candidates, said, paired(candidates, said, "t1", rule).pairs, rule, others)
     assert made["agreement"].to_list()[:2] == [0.5, 0.0]  # (a, c) of p, not (a, b), and not q
     (ranks,) = rank_agreement(candidates, said, rule)
     # Of p's three pairs two are ordered alike, q's one is not: (2 - 2) / 4.
@@ -111,7 +126,9 @@ def test_the_stage_writes_a_table_and_the_same_as_json(tmp_path, monkeypatch):
     tables.write(CANDIDATES, candidates, tmp_path / "generate" / "candidates.parquet")
     tables.write(JUDGMENTS, judgments, tmp_path / "judge" / "judgments.parquet")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["counterfactual", "t1", "generate", "judge", "out"])
+    pairs = paired(candidates, judgments, "t1", pair_params()).pairs
+    tables.write(PAIRS, pairs, tmp_path / "pair" / "pairs.parquet")
+    monkeypatch.setattr(sys, "argv", ["counterfactual", "t1", "generate", "judge", "pair", "out"])
     counterfactual.main()
     table = tables.read(COUNTERFACTUALS, tmp_path / "out" / "counterfactual.parquet")
     account = json.loads((tmp_path / "out" / "counterfactual.json").read_text(encoding="utf-8"))

@@ -3,16 +3,21 @@
 import json
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import tables
+from pipeline.engines import exploring
 from pipeline.errors import UserError
+from pipeline.exploration import Known, covariance, whitening
 from pipeline.ids import answer_id, pair_id, prompt_id
+from pipeline.pair_rules import Uncertainty
 from pipeline.pairing import paired
-from pipeline.schemas import CANDIDATES, JUDGMENTS, LEDGER, PAIRS
+from pipeline.planning import planning
+from pipeline.schemas import CANDIDATES, HISTORY, JUDGMENTS, LEDGER, PAIRS
 from pipeline.stages import pair
 from pipeline.tables import check
 from tests.pair_rules import PAPER, pair_params
@@ -90,8 +95,8 @@ def test_scores_that_are_nothing_but_length_tie_after_the_residual():
     ("rows", "keys", "line"),
     [
         ([("p", "a", 1.0), ("p", "b", 1.0)], {}, ("tie", 0.0, 0.0, "p000 p001")),
-        ([("p", "same", 1.0), ("p", "same", 3.0)], {}, ("identical answers", 1.0, 2.0, "2 candidates")),
-        ([("p", "a", 1.0)], {}, ("one answer", 1.0, 2.0, "1 candidates")),
+        ([("p", "same", 1.0), ("p", "same", 3.0)], {}, ("identical answers", 1.0, 2.0, "candidates: 2")),
+        ([("p", "a", 1.0)], {}, ("one answer", 1.0, 2.0, "candidates: 1")),
         (
             [("p", "a", 1.0), ("p", "b", 1.25)],
             {"min_margin": 0.5},
@@ -105,7 +110,7 @@ def test_scores_that_are_nothing_but_length_tie_after_the_residual():
         (
             [("p", "a", 1.0), ("p", "b", 2.0), ("p", "b", 2.0)],
             {"length": {"rule": "residual"}},
-            ("too few answers for a residual", 2.0, 3.0, "3 candidates"),
+            ("too few answers for a residual", 2.0, 3.0, "candidates: 3"),
         ),
     ],
 )
@@ -231,6 +236,12 @@ def test_judges_that_are_not_there_are_told(keys, said):
     assert said in str(told.value)
 
 
+def test_no_judgment_at_all_is_told():
+    candidates, judgments = pool(("p", "a", 1.0), ("p", "b", 2.0))
+    with pytest.raises(UserError, match="expected judgments of one judge, found those of \\[\\]"):
+        paired(candidates, judgments.clear(), "t1", pair_params())
+
+
 def test_one_judge_is_not_several():
     with pytest.raises(UserError, match="expected judgments of several judges, found those of \\['bt'\\]"):
         paired(*pool(("p", "a", 1.0), ("p", "b", 2.0)), "t1", pair_params(judges={"rule": "mean"}))
@@ -278,7 +289,9 @@ def run(folder, monkeypatch, rows: list[Row], **keys):
     tables.write(lax, judgments, folder / "judge" / "judgments.parquet")
     monkeypatch.chdir(folder)  # where params.yaml is
     monkeypatch.setattr(
-        sys, "argv", ["pair", "t1", *(str(folder / name) for name in ("generate", "judge", "out"))]
+        sys,
+        "argv",
+        ["pair", "t1", *(str(folder / name) for name in ("generate", "judge", "history", "model", "out"))],
     )
     pair.main()
     return folder / "out"
@@ -308,3 +321,91 @@ def test_a_score_that_is_no_number_is_an_error_that_names_candidate_and_file(tmp
     said = str(told.value)
     assert said.startswith(f"{tmp_path / 'judge' / 'judgments.parquet'}: expected a finite score")
     assert f"found {score} of candidate p001 by bt (1 of 3 scores)" in said
+
+
+EXPLORE = {"ridge": 1.0, "eta": 1.0, "budget": 5.0}
+WORDS = {"max_length": 256, "dtype": "float32"}
+
+
+def known(*features: tuple[float, float], history: tuple[tuple[float, float], ...] = ()) -> Known:
+    rows = np.array(history, np.float64).reshape(-1, 2)
+    return Known(np.array(features), whitening(covariance(rows, 1.0)))
+
+
+def test_uncertainty_takes_the_two_answers_that_earlier_pairs_tell_least_of():
+    rows = [("p", "a", 1.0), ("p", "b", 0.5), ("p", "c", 0.2), ("p", "far", -9.0)]
+    rule = pair_params("uncertainty", **EXPLORE, **WORDS)
+    features = ((0.0, 0.0), (2.0, 0.0), (0.0, 1.5), (50.0, 50.0))
+
+    def chosen(**history) -> list[tuple[str, str]]:
+        made = paired(*pool(*rows), "t1", rule, known(*features, **history)).pairs
+        return [(c[0]["content"], r[0]["content"]) for c, r in made.select("chosen", "rejected").iter_rows()]
+
+    assert chosen() == [("b", "c")]
+    assert chosen(history=((2.0, 0.0), (2.0, 0.0), (0.1, -0.1))) == [("b", "c")]
+    assert chosen(history=((2.0, -1.5), (2.0, -1.5))) == [("a", "b")]
+
+
+def test_a_prompt_with_one_answer_within_the_budget_has_no_pair():
+    rows = [("p", "a", 9.0), ("p", "b", 1.0), ("q", "a", 1.0), ("q", "b", 0.5)]
+    rule = pair_params("uncertainty", **EXPLORE, **WORDS)
+    made = paired(*pool(*rows), "t1", rule, known((0, 0), (1, 0), (0, 0), (1, 0)))
+    assert made.pairs["prompt_id"].to_list() == ["q"]
+    (lost,) = made.dropped.select("prompt_id", "reason", "value", "threshold").rows()
+    assert lost == ("p", "one answer within the budget of KL", pytest.approx(8 + np.log1p(np.exp(-8))), 5.0)
+
+
+def test_the_stage_reads_states_and_earlier_pairs_for_uncertainty_alone(
+    tmp_path, own_state, tiny_model, monkeypatch
+):
+    rows = [(prompt, text, i / 10) for prompt in "pq" for i, text in enumerate(["one", "two or three", "4"])]
+    (tmp_path / "model").symlink_to(tiny_model)
+    said = [{"role": "user", "content": "p"}]
+    old = {
+        **{"source": "t0", "file": "f", "row": 0, "item": 0, "since": "t0", "prompt_id": "p", "pair_id": "x"},
+        **{"chosen_id": "c", "rejected_id": "r", "prompt": said},
+        **{side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")},
+    }
+    run(tmp_path, monkeypatch, rows)
+    assert not (own_state / "store" / "state").exists(), "best_worst asks no model"
+    tables.write(
+        HISTORY, pl.DataFrame([old], schema=HISTORY.schema), tmp_path / "history" / "history.parquet"
+    )
+    strategy = {"name": "uncertainty", **EXPLORE, **WORDS}
+    out = run(tmp_path, monkeypatch, rows, strategy=strategy)
+    made = tables.read(PAIRS, out / "pairs.parquet")
+    assert made["prompt_id"].to_list() == ["p", "q"]
+    candidates, judgments = pool(*rows)
+    history = tables.read(HISTORY, tmp_path / "history" / "history.parquet")
+    rule = pair_params("uncertainty", **EXPLORE, **WORDS)
+    assert isinstance(rule.strategy, Uncertainty)
+    seen = exploring.known(candidates, history, tiny_model, rule.strategy)
+    assert seen.features.shape[0] == candidates.height
+    assert paired(candidates, judgments, "t1", rule, seen).pairs.equals(made)
+    asked = filled(own_state)
+    assert asked == 6 + 2, "each candidate and both sides of the earlier pair, once"
+    with planning() as plan:
+        pair.made("t1", tmp_path / "generate", tmp_path / "judge", tmp_path / "history", tiny_model)
+    (fill,) = plan.fills
+    assert (fill.cells.kind, len(fill.asked), len(fill.missing)) == ("state", 8, 0)
+
+
+def test_a_plan_of_uncertainty_asks_for_all_states_and_computes_none(
+    tmp_path, own_state, tiny_model, monkeypatch
+):
+    rows = [("p", "one", 1.0), ("p", "two", 0.5)]
+    run(tmp_path, monkeypatch, rows)
+    strategy = {"name": "uncertainty", **EXPLORE, **WORDS}
+    (tmp_path / "params.yaml").write_text(json.dumps({"pair": PAPER | {"strategy": strategy}}))
+    tables.write(HISTORY, HISTORY.empty(), tmp_path / "history" / "history.parquet")
+    with planning() as plan:
+        pair.made("t1", tmp_path / "generate", tmp_path / "judge", tmp_path / "history", tiny_model)
+    (fill,) = plan.fills
+    assert (fill.cells.kind, len(fill.missing)) == ("state", 2)
+    assert filled(own_state) == 0
+
+
+def filled(state) -> int:
+    """Rows that engines have computed."""
+    path = state / "cells.jsonl"
+    return sum(json.loads(line)["rows"] for line in path.read_text().splitlines()) if path.exists() else 0

@@ -152,6 +152,14 @@ def told(recipe: dict[str, Any]) -> str:
             "pair.noise: expected the noise of each judge that decides, ['bt']",
         ),
         ("pair.strategy", {"name": "best_worst", "k": 2}, "unknown key pair.strategy.k"),
+        (
+            "pair.strategy",
+            {
+                **{"name": "uncertainty", "ridge": 1.0, "eta": 0.1, "budget": 20.0},
+                **{"max_length": 512, "dtype": "bfloat16"},
+            },
+            "train.data: expected cumulative with pair.strategy uncertainty",
+        ),
         ("counterfactual.lengths", [{"rule": "penalty"}], "lengths.0.per_character is missing"),
         ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),
         ("pairwise.max_example", 1000, "pairwise: max_example: expected at most training.max_length = 640"),

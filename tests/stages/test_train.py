@@ -200,6 +200,13 @@ def test_no_answer_is_cut_and_what_does_not_fit_is_told(trained, tiny_model, obj
     assert {ids[-1] for ids in answers} == {chat.end_of_turn}
 
 
+def test_a_run_in_which_nothing_fits_leaves_nothing_and_names_the_key_to_raise(trained, tmp_path):
+    training = recipe()["train"]["training"] | {"max_length": 4}
+    with pytest.raises(UserError, match=r"raise train\.training\.max_length in params\.yaml"):
+        trained(pairs(), training=training)
+    assert not (tmp_path / "training" / "t2").exists()
+
+
 def test_what_is_sorted_together_is_part_of_a_step():
     sorts = {"loss": [{"name": "aot", "weight": 1.0, "rows": 3}]}
     body = recipe()["train"]
