@@ -53,7 +53,8 @@ def fit(
     """Train the head, and add its weights to `found`."""
     with quiet():
         arguments = reward_arguments(job, reward, bf16=False)  # states are rounded already, rewards never
-        head = head_on(np.concatenate(sides), load_reward_model(base, job.params.seed))
+        score = load_reward_model(base, job.params.seed).score  # the backbone is not kept
+        head = head_on(np.concatenate(sides), score)
         places = pl.Series(np.arange(2 * rows.height), dtype=pl.Int32).reshape((-1, 1)).cast(PLACES)
         columns = {"chosen_ids": places[: rows.height], "rejected_ids": places[rows.height :]}
         trainer = job.train(
@@ -68,8 +69,8 @@ def fit(
         found.append(trainer.model.score.weight.detach().cpu().numpy().copy())
 
 
-def head_on(states: np.ndarray, model: Any) -> Any:
-    """A model whose only layer is a copy of the score head of `model`; its tokens are places in `states`."""
+def head_on(states: np.ndarray, score: Any) -> Any:
+    """A model whose only layer is a copy of the head `score`; its tokens are places in `states`."""
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.modeling_outputs import SequenceClassifierOutput
@@ -82,9 +83,9 @@ def head_on(states: np.ndarray, model: Any) -> Any:
             config.num_labels = 1
             super().__init__(config)
             self.states = torch.from_numpy(states)
-            self.score = copy.deepcopy(model.score)
+            self.score = copy.deepcopy(score)
             self.post_init()
-            self.score.load_state_dict(model.score.state_dict())
+            self.score.load_state_dict(score.state_dict())
 
         def forward(self, input_ids: Any, **_: Any) -> Any:
             return SequenceClassifierOutput(
