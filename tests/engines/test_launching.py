@@ -185,7 +185,10 @@ def test_a_diverging_run_says_what_it_says_on_one_process(tiny, tmp_path):
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     settings = params(learning_rate=0.99, optimizer="sgd", max_grad_norm=0.0, warmup_ratio=0.0, epochs=100.0)
     run = run_in(tmp_path, processes=2)
-    with pytest.raises(UserError, match=r"^training diverged at step \d+ of 300.*section\.learning_rate$"):
+    with pytest.raises(
+        UserError,
+        match=r"^training diverged at step \d+ of 300.*the learning_rate of section in params.yaml$",
+    ):
         train("reward", broken, run, settings)
 
 
