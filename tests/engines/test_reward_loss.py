@@ -92,9 +92,8 @@ def test_one_loss_that_is_no_number_stops_a_long_run_at_the_next_point_of_its_cu
     )
     run = run_in(tmp_path, micro_batch=1)
     settings = params(global_batch=1, epochs=20.25, lora=lora)
-    with pytest.raises(
-        UserError, match=r"diverged at step \d\d? of 405: .*found loss nan.*lower the learning_rate of section"
-    ):
+    told = r"diverged at step \d\d? of 405: .*found loss nan.*lower the learning_rate of section"
+    with pytest.raises(UserError, match=told):
         train("reward", tiny, run, settings, broken)
     assert not run.out.exists()
 
