@@ -3,9 +3,9 @@
 Reads a file of RM-Bench (a JSON list of prompt, chosen, rejected; three answers each, of which the later
 ones are longer), asks each judge for a score of all six, and tells the mean over prompts of the correlation
 of score and tokens (paper, figure 3). A judge of two answers plays all pairs. It runs in a project whose
-judges are trained, with the settings of `evaluate_judges`.
+judges are trained, with the settings of `evaluate_judges`, but a window in which two such answers have room.
 
-    python -m benchmarks.length_bias rm-bench/chat_filtered.json.gz [--prompts N]
+    python -m benchmarks.length_bias rm-bench/chat_filtered.json.gz [--prompts N] [--judges bt pairwise]
 """
 
 import argparse
@@ -26,7 +26,8 @@ from pipeline.params import load
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
 
 MOST_CHARACTERS = 2500
-"""Longer answers would not fit an A/B question of the local recipe in pairs."""
+WINDOW = 2048
+"""Tokens: two answers of so many characters fit."""
 
 
 def candidates(file: Path, prompts: int, chat: Chat) -> pl.DataFrame:
@@ -51,7 +52,7 @@ def candidates(file: Path, prompts: int, chat: Chat) -> pl.DataFrame:
 
 def judge_of(kind: str, model: str, how: EvaluateJudgesParams) -> JudgeParams:
     """The judge that `evaluate_judges` means by a name."""
-    shared: dict[str, Any] = {"engine": how.engine, "dtype": how.dtype, "max_length": how.max_length}
+    shared: dict[str, Any] = {"engine": how.engine, "dtype": how.dtype, "max_length": WINDOW}
     return JudgeParams(
         kind=kind,  # ty: ignore[invalid-argument-type]
         also=(),
@@ -69,10 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--judges", nargs="+", choices=list(MODELS), default=list(MODELS))
     words = parser.parse_args()
     how = load("evaluate_judges", EvaluateJudgesParams)
     rows = candidates(words.file, words.prompts, Chat.load(Path(MODELS["prompted"])))
-    for kind in how.judges:
+    for kind in words.judges:
         model = Path(MODELS[kind])
         found = judged(rows, model, model, judge_of(kind, str(model), how)).judgments
         scored = rows.join(
