@@ -148,7 +148,7 @@ def test_the_paper_loop(paper):
     assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 2, 128)
     assert training.schedule == "cosine"
     assert training.warmup_ratio == 0.03
-    assert paper.train.data == "cumulative"
+    assert paper.train.pairs == "cumulative"
     assert paper.offline_pairs.max_pairs == 0
     objective = paper.train.objective
     assert (objective.kind, objective.beta, objective.divergence) == ("dpo", 0.1, "reverse_kl")

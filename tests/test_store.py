@@ -69,6 +69,7 @@ def test_what_is_stored_is_no_longer_missing_and_reads_as_it_was_written(tmp_pat
 def test_every_kind_of_value_comes_back_bit_by_bit(tmp_path, kind):
     cells = Cells(kind, ())
     extremes = {pl.String: ["", "a\0\n"], pl.Int64: [0, 2**40], pl.Float64: [-0.1 + 1e-17, 5e-324]}
+    extremes[pl.List(pl.Float32)] = [[1e-45, -0.1], []]
     values = {name: extremes[dtype] for name, dtype in VALUES[kind].items()}
     frame = pl.DataFrame({"key": ["k", "l"]} | values, cells.schema)
     RowStore(tmp_path).append(cells, frame)
@@ -145,6 +146,7 @@ def test_one_short_read_finds_the_keys_of_the_largest_shard(kind):
     cells = Cells(kind, ())
     names = [os.urandom(16).hex() for _ in range(MOST_ROWS)]
     of_type = {pl.String: [name * 20 for name in names], pl.Int64: 400, pl.Float64: 0.5}
+    of_type[pl.List(pl.Float32)] = [[0.5] * 64] * len(names)
     values = {name: of_type[dtype] for name, dtype in VALUES[kind].items()}
     content = shards.encoded(pl.DataFrame({"key": names}).with_columns(**lit(values)), cells.schema)
     assert shards.keys(content[-shards.TAIL_BYTES :], len(content)).to_list() == names

@@ -161,7 +161,7 @@ class Bounds:
         """What `uncertainty` reads: the answers of an iteration, and both of each pair before it."""
         if not isinstance(self.section("pair", PairParams).strategy, Uncertainty):
             return []
-        earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).data)
+        earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).pairs)
         return [("state", "transformers", self.asked(key) * self.answers + 2 * earlier)]
 
     def states(self, group: str, key: str, outlook: Outlook) -> Most:
@@ -179,7 +179,7 @@ class Bounds:
         params = self.section("train", TrainParams)
         if not params.objective.reference:
             return []
-        return references(self.paired(key) + self.earlier(key, outlook.words[2], outlook, params.data))
+        return references(self.paired(key) + self.earlier(key, outlook.words[2], outlook, params.pairs))
 
     def paired(self, key: str) -> int:
         """Most pairs of an iteration."""

@@ -200,7 +200,7 @@ def check_references(
         )
     check_judge(sections["judge"])
     check_pair(sections["pair"], [one.kind for one in sections["judge"].jury])
-    check_exploration(sections["pair"].strategy, sections["train"].data)
+    check_exploration(sections["pair"].strategy, sections["train"].pairs)
     for name in ("judge", "evaluate_judges"):
         if how := sections[name].prompted:
             check_template(f"{name}.prompted.template", Path(how.template))
@@ -251,7 +251,7 @@ def check_exploration(strategy: Any, data: str) -> None:
     """Uncertainty is that of all earlier pairs, which are kept where they are trained on."""
     if strategy.name == "uncertainty" and data != "cumulative":
         raise UserError(
-            "params.yaml: train.data: expected cumulative with pair.strategy uncertainty, which goes by the "
+            "params.yaml: train.pairs: expected cumulative with pair.strategy uncertainty, which goes by the "
             f"pairs of all earlier iterations, found {data}"
         )
 

@@ -31,7 +31,7 @@ class TrainParams(PolicyParams):
     start: Policy
     reference: Policy
     """Not read by an objective without a reference model."""
-    data: history.Data
+    pairs: history.Data
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ def main() -> None:
     params = load("train", TrainParams)
     run = start(str(iteration), pairs, earlier, previous, pi0)
     optimise(run, out, curves, folder, Kept(checkpoints, params.checkpoints))
-    history.write(folder, run.pairs, params.data)
+    history.write(folder, run.pairs, params.pairs)
 
 
 if __name__ == "__main__":

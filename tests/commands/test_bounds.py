@@ -215,7 +215,7 @@ def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_r
     second = ("t2", "data/iterations/t2/pair", "data/training/t1", *TRAIN[3:])
     first, second = stage("train@t1", TRAIN, *TRAIN[1:3]), stage("train@t2", second, *second[1:3])
     assert most(*generate, second) == most(*generate, first) == [("log_probs", 20)]
-    change(project, "train.data", "cumulative")
+    change(project, "train.pairs", "cumulative")
     assert most(*generate, first) == [("log_probs", 20)]
     assert most(*generate, second) == [("log_probs", 40)]
     change(project, "offline_pairs.max_pairs", 3)

@@ -154,7 +154,7 @@ def test_an_objective_without_a_reference_model_computes_none(trained, own_state
 
 def test_earlier_pairs_are_trained_on_once_and_handed_on_where_the_recipe_says_so(trained, tmp_path):
     before = pairs(10, 11, 0, iteration="t1")
-    _, rows, counts = trained(pairs(0, 1, 2), before, data="cumulative")
+    _, rows, counts = trained(pairs(0, 1, 2), before, pairs="cumulative")
     assert rows.height == 5
     assert (counts["in"], counts["kept"], counts["dropped"]) == (6, 5, {"the same pair again": 1})
     assert counts["by_source"] == {"t2": {"the same pair again": 1}}
@@ -163,7 +163,7 @@ def test_earlier_pairs_are_trained_on_once_and_handed_on_where_the_recipe_says_s
 
 
 def test_of_a_chain_with_current_pairs_alone_nothing_but_the_offline_ones_is_handed_on(trained, tmp_path):
-    _, rows, counts = trained(pairs(0, 1, 2), data="current")
+    _, rows, counts = trained(pairs(0, 1, 2), pairs="current")
     assert (rows.height, counts["in"]) == (3, 3)
     assert history.read(tmp_path / "training" / "t2").is_empty()
 
