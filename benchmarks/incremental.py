@@ -179,10 +179,11 @@ def shared_prompts(first: Project, stored: set[str], rows: int) -> Outcome:
 
 
 def another_judge(first: Project, stored: set[str], rows: int) -> Outcome:
-    """The pairwise model judges the same candidates: no sample is drawn."""
+    """The pairwise model judges the same candidates, all pairs of them: no sample is drawn."""
     project = first.copy("judge_changed")
     change(project.folder, "judge.kind", "pairwise")
     change(project.folder, "judge.model", "models/pairwise")
+    change(project.folder, "judge.ranking", "round_robin")
     project.repro("judge@t1")
     assert project.samples() == 0
     return project.outcome(stored, Needed(project.folder).judge("t1"))
