@@ -5,6 +5,8 @@ below the raw folder), `row` (from 0) and `item` (from 0, where one raw row give
 such as the six pairs of four completions). Conversations are lists of {role, content}; a
 preference has TRL's explicit conversational form: `prompt` is all turns before the answer,
 `chosen` and `rejected` are one assistant message each.
+
+This file is longer than others because it is a dictionary: every column is looked up in one place.
 """
 
 import polars as pl
