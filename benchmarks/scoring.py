@@ -2,7 +2,7 @@
 
 The peer is how the code of the paper scores: `pipeline("text-classification", function_to_apply="none",
 batch_size=1)` on the rendered conversation. Ours reads a prompt once for all its answers and sorts these by
-length into batches of a token budget. Rows are those of a loop: several answers to a prompt, of lengths that
+length into batches of a token budget, one for each core. Rows are those of a loop: several answers to a prompt, of lengths that
 differ as answers do. Both read the same text and give the same rewards in float32, also where another type of
 numbers is timed; tokens are those of the rows, whoever reads them how often. The clock covers the tokenizer
 on both sides.
@@ -34,9 +34,6 @@ from pipeline.rendering import scored_sequences
 ROWS = 160
 ANSWERS = 8
 """To each prompt, as in the paper."""
-ASKED = 9
-"""Sentences of a prompt. With these, and LONGEST, prompts have 87 and answers 71 tokens in the mean;
-HH-RLHF's helpful pairs have 85 and 71 (docs/results.md, mix helpful)."""
 LONGEST = 24
 """Sentences of the longest answer."""
 WINDOW = 1024
@@ -49,12 +46,10 @@ Row = tuple[Messages, str]
 
 
 def rows_of(count: int) -> list[Row]:
-    """(prompt, answer) from the sample data: of ASKED sentences, and of one to LONGEST."""
+    """(prompt, answer) from the sample data; an answer has from one to LONGEST sentences."""
     texts = pl.read_parquet(SAMPLES)["prompt"].to_list()
-    asking, said = cycle(texts), cycle(texts)
-    prompts = [
-        [{"role": "user", "content": " ".join(islice(asking, ASKED))}] for _ in range(-(-count // ANSWERS))
-    ]
+    said = cycle(texts)
+    prompts = [[{"role": "user", "content": text}] for text in islice(cycle(texts), -(-count // ANSWERS))]
     # Most answers are short and a few long: the square spreads lengths as sampled answers have them.
     sizes = [1 + (i * 7 % ANSWERS) ** 2 * LONGEST // ANSWERS**2 for i in range(count)]
     return [(prompts[i // ANSWERS], " ".join(islice(said, sizes[i]))) for i in range(count)]

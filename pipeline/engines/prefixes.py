@@ -9,9 +9,11 @@ sequence whole, up to the rounding that any other batch brings, too.
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
+from pipeline.engines.cores import beside_each_other
 from pipeline.engines.inference import right_padded, token_batches
 
 WORTH = 8
@@ -25,6 +27,17 @@ class Shared:
     rows: list[int]
     length: int
     """Tokens of the common beginning; at least one of each row follows."""
+
+
+class Rest(NamedTuple):
+    """What a row adds to its beginning."""
+
+    row: int
+    place: int
+    """Of the beginning among those that are kept."""
+    start: int
+    """Tokens of the beginning."""
+    tokens: Sequence[int]
 
 
 def shared_beginnings(sequences: Sequence[Sequence[int]]) -> list[Shared]:
@@ -90,33 +103,37 @@ def last_states_of_groups(
         with torch.inference_mode():
             ids = right_padded(starts, network.device)
             kept = network.base_model(input_ids=ids, use_cache=True).past_key_values
-        rows = [(place, i) for place, group in enumerate(beginnings) for i in group.rows]
-        sizes = [len(sequences[i]) - beginnings[place].length for place, i in rows]
-        for batch in token_batches(sizes, batch_tokens, beside=ids.shape[1]):
-            places = [rows[k][0] for k in batch]
-            indices = [rows[k][1] for k in batch]
-            ends = [beginnings[place].length for place in places]
-            rest = [sequences[i][end:] for i, end in zip(indices, ends, strict=True)]
-            with torch.inference_mode():
-                last = continued(network, kept, places, ends, rest)
-            yield indices, last
+        rests = [
+            Rest(i, place, group.length, sequences[i][group.length :])
+            for place, group in enumerate(beginnings)
+            for i in group.rows
+        ]
+        batches = token_batches([len(rest.tokens) for rest in rests], batch_tokens, beside=ids.shape[1])
+        calls = [partial(continued, network, kept, [rests[k] for k in batch]) for batch in batches]
+        yield from beside_each_other(calls, network.device)
 
 
-def continued(
-    network: Any, kept: Any, places: Sequence[int], ends: Sequence[int], rest: Sequence[Sequence[int]]
-) -> Any:
-    """The state of the last token of each `rest` behind beginning `places` of `kept`, of `ends` tokens."""
+def continued(network: Any, kept: Any, batch: Sequence[Rest]) -> tuple[list[int], Any]:
+    """The rows of `batch` with the states of their last tokens, behind the beginnings in `kept`."""
+    import torch
+
+    with torch.inference_mode():
+        return [rest.row for rest in batch], states_behind(network, kept, batch)
+
+
+def states_behind(network: Any, kept: Any, batch: Sequence[Rest]) -> Any:
+    """The state of the last token of each rest."""
     import torch
     from transformers import DynamicCache
 
     device = network.device
-    index = torch.tensor(places, device=device)
+    index = torch.tensor([rest.place for rest in batch], device=device)
     before = DynamicCache(config=network.config)
     for number, layer in enumerate(kept.layers):
         before.update(layer.keys[index], layer.values[index], number)
-    ids = right_padded(rest, device)
-    start = torch.tensor(ends, device=device)[:, None]
-    size = torch.tensor([len(one) for one in rest], device=device)
+    ids = right_padded([rest.tokens for rest in batch], device)
+    start = torch.tensor([rest.start for rest in batch], device=device)[:, None]
+    size = torch.tensor([len(rest.tokens) for rest in batch], device=device)
     column = torch.arange(ids.shape[1], device=device)
     seen = torch.arange(before.get_seq_length(), device=device) < start
     own = column <= column[:, None]
@@ -130,4 +147,4 @@ def continued(
         past_key_values=before,
         use_cache=True,
     ).last_hidden_state
-    return states[torch.arange(len(rest), device=device), size - 1]
+    return states[torch.arange(len(batch), device=device), size - 1]

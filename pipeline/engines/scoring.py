@@ -8,10 +8,11 @@ in any batch and in any order a row's value is the same within 1e-4 in float32.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.engines.cores import beside_each_other
 from pipeline.engines.inference import (
     check_lengths,
     load_causal,
@@ -150,20 +151,24 @@ def last_states(
     model: Path, network: Any, sequences: Sequence[Sequence[int]], batch_tokens: int
 ) -> Iterator[tuple[list[int], Any]]:
     """Batches of indices with the hidden state of each row's last token."""
-    import torch
-
     assert all(sequences), "a sequence without tokens has no last position"
     check_lengths(model, network.config, max(map(len, sequences)), "every sequence")
     groups = shared_beginnings(sequences) if shareable(network) else []
     yield from last_states_of_groups(network, sequences, groups, batch_tokens)
     alone = sorted({*range(len(sequences))} - {i for group in groups for i in group.rows})
-    for some in token_batches([len(sequences[i]) for i in alone], batch_tokens):
-        batch = [alone[k] for k in some]
-        with torch.inference_mode():
-            states = hidden_states(network, [sequences[i] for i in batch])
-            ends = torch.tensor([len(sequences[i]) - 1 for i in batch], device=states.device)
-            last = states[torch.arange(len(batch), device=states.device), ends]
-        yield batch, last
+    batches = token_batches([len(sequences[i]) for i in alone], batch_tokens)
+    calls = [partial(read_whole, network, sequences, [alone[k] for k in some]) for some in batches]
+    yield from beside_each_other(calls, network.device)
+
+
+def read_whole(network: Any, sequences: Sequence[Sequence[int]], batch: list[int]) -> tuple[list[int], Any]:
+    """The rows of `batch` with the states of their last tokens."""
+    import torch
+
+    with torch.inference_mode():
+        states = hidden_states(network, [sequences[i] for i in batch])
+        ends = torch.tensor([len(sequences[i]) - 1 for i in batch], device=states.device)
+        return batch, states[torch.arange(len(batch), device=states.device), ends]
 
 
 def hidden_states(network: Any, sequences: Sequence[Sequence[int]]) -> Any:

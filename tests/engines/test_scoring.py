@@ -6,14 +6,19 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from pipeline.engines.inference import token_batches
+from pipeline.engines.inference import PASS, load_classifier, token_batches
 from pipeline.engines.scoring import label_probabilities, log_probs, reward_scorer
 from pipeline.engines.tiny_models import tiny_random
 from pipeline.errors import UserError
@@ -203,6 +208,54 @@ def test_batches_hold_every_row_once_within_the_token_budget():
     assert sorted(i for batch in batches for i in batch) == list(range(7))
     assert [1] in batches, "a row over the budget goes alone"
     assert all(len(batch) * max(lengths[i] for i in batch) <= 102 for batch in batches if batch != [1])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 600), max_size=9),
+    batch_tokens=st.integers(1, 1500),
+    beside=st.integers(0, 200),
+)
+def test_no_other_division_into_batches_costs_less(
+    lengths: list[int], batch_tokens: int, beside: int
+) -> None:
+    """Against all divisions of the rows in the order of their lengths."""
+    batches = list(token_batches(lengths, batch_tokens, beside))
+    order = [i for batch in batches for i in batch]
+    assert order == sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    costs = []
+    for cuts in powerset(range(1, len(lengths))):
+        parts = [order[a:b] for a, b in pairwise([0, *cuts, len(lengths)]) if a < b]
+        if all(len(part) == 1 or (lengths[part[0]] + beside) * len(part) <= batch_tokens for part in parts):
+            costs.append(cost(parts, lengths))
+    assert cost(batches, lengths) == min(costs)
+
+
+def cost(batches: list[list[int]], lengths: list[int]) -> int:
+    return sum(lengths[batch[0]] * len(batch) + PASS for batch in batches)
+
+
+def powerset(values: range) -> Iterable[tuple[int, ...]]:
+    return chain.from_iterable(combinations(values, size) for size in range(len(values) + 1))
+
+
+def test_batches_on_several_cores_score_as_one_core_does(reward, sequences):
+    names: list[str] = []
+    network = load_classifier(reward, "float32", 1)
+    network.base_model.register_forward_hook(lambda *_: names.append(threading.current_thread().name))
+
+    def scored() -> list[float]:
+        few: dict[str, Any] = EXECUTION | {"batch_tokens": 40}
+        return in_order(reward_scorer(reward, **few, load=lambda *_: network)(sequences), len(sequences))
+
+    alone = scored()
+    assert set(names) == {threading.current_thread().name}
+    torch.set_num_threads(2)
+    try:
+        beside = scored()
+    finally:
+        torch.set_num_threads(1)
+    assert len(set(names)) == 3, "two more threads have read batches"
+    assert np.abs(np.array(beside) - np.array(alone)).max() <= 1e-4
 
 
 def test_bfloat16_is_near_float32(reward, sequences):
