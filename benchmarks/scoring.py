@@ -2,10 +2,10 @@
 
 The peer is how the code of the paper scores: `pipeline("text-classification", function_to_apply="none",
 batch_size=1)` on the rendered conversation. Ours reads a prompt once for all its answers and sorts these by
-length into batches of a token budget, one for each core. Rows are those of a loop: several answers to a prompt, of lengths that
-differ as answers do. Both read the same text and give the same rewards in float32, also where another type of
-numbers is timed; tokens are those of the rows, whoever reads them how often. The clock covers the tokenizer
-on both sides.
+length into batches of a token budget, one for each core. Rows are those of a loop: several answers to a
+prompt, of lengths that differ as answers do. Both read the same text and give the same rewards in float32,
+also where another type of numbers is timed; tokens are those of the rows, whoever reads them how often. The
+clock covers the tokenizer on both sides.
 
     python -m benchmarks.scoring [--rows N] [--repeats N] [--model FOLDER] [--dtype DTYPE]
 """
