@@ -7,9 +7,11 @@ Every objective is identity: a change makes the policies stale. `kind` says whic
 `orpo`   ORPO (arXiv 2403.07691): no reference, likelihood of the chosen answer plus log odds
 `raft`   rejection-sampling fine-tuning (arXiv 2304.06767): the likelihood of the chosen answer alone
 
-Of what TRL's DPOTrainer offers, two options are left out. `ld_alpha` (length-desensitised DPO) weighs the
+Of what TRL's DPOTrainer offers, four options are left out. `ld_alpha` (length-desensitised DPO) weighs the
 tokens of the reference by the length of the other answer, so one number per answer would not do in the row
 store. `use_weighting` (WPO) corrects for answers that another policy gave; the loop trains on its own.
+`sync_ref_model` moves the reference within a run; here it moves between iterations (`train.reference`).
+`discopop_tau` stays what its authors found.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -63,6 +65,13 @@ class SortedLossTerm(Params):
     """Pairs that are sorted together, and that memory must hold at once; a divisor of the global batch."""
 
 
+class AlphaDivergence(Params):
+    """The alpha divergence, between forward KL (towards 0) and reverse KL (towards 1)."""
+
+    name: Literal["alpha_divergence"]
+    coefficient: float = Field(gt=0, lt=1)
+
+
 class Dpo(Params):
     """A weighted sum of losses over the log ratios to the reference model."""
 
@@ -74,7 +83,7 @@ class Dpo(Params):
     """[{name: sigmoid, weight: 1.0}] is plain DPO; adding {name: sft, ...} is RPO."""
     label_smoothing: float = Field(ge=0, lt=0.5)
     """Part of the labels that is assumed to be wrong."""
-    divergence: Literal["reverse_kl", "forward_kl", "js_divergence"]
+    divergence: Literal["reverse_kl", "forward_kl", "js_divergence"] | AlphaDivergence
     """From the reference (arXiv 2309.16240); reverse_kl is DPO as it is known."""
 
     @property
@@ -111,9 +120,10 @@ class Dpo(Params):
                 f"label_smoothing: expected 0 with {sorted(names)}, which ignore it, found "
                 f"{self.label_smoothing}; the losses {sorted(SMOOTHED)} read it"
             )
-        if self.divergence != "reverse_kl" and not names <= DIVERGENT:
+        named = self.divergence if isinstance(self.divergence, str) else self.divergence.name
+        if named != "reverse_kl" and not names <= DIVERGENT:
             raise ValueError(
-                f"divergence: expected reverse_kl with {sorted(names - DIVERGENT)}, found {self.divergence}"
+                f"divergence: expected reverse_kl with {sorted(names - DIVERGENT)}, found {named}"
             )
 
 

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 from trl import DPOTrainer
 
+from pipeline.engines.preference_loss import loss_arguments
 from pipeline.errors import UserError
 from pipeline.objectives import DIVERGENT, SMOOTHED, Dpo, DpoLossName, Health, Objective, SortedLossTerm
 from pipeline.params import parse
@@ -74,6 +75,18 @@ def test_every_loss_that_trl_names_is_reachable():
 def test_a_mistake_is_told_by_the_key_in_the_file(section, said):
     with pytest.raises(UserError, match=rf"^params\.yaml: {said}"):
         read(section)
+
+
+def test_the_alpha_divergence_says_where_it_lies_between_the_two_kl() -> None:
+    found = read(DPO | {"divergence": {"name": "alpha_divergence", "coefficient": 0.3}})
+    assert isinstance(found, Dpo)
+    assert loss_arguments(found)["f_divergence_type"] == "alpha_divergence"
+    assert loss_arguments(found)["f_alpha_divergence_coef"] == 0.3
+    for wrong in (0.0, 1.0, None):
+        with pytest.raises(UserError, match=r"train\.objective\.divergence"):
+            read(DPO | {"divergence": {"name": "alpha_divergence", "coefficient": wrong}})
+    with pytest.raises(UserError, match=r"expected reverse_kl with .'nca_pair'.*found alpha_divergence"):
+        read(dpo("nca_pair", divergence={"name": "alpha_divergence", "coefficient": 0.3}))
 
 
 def test_sft_alone_is_another_objective():

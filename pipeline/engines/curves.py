@@ -107,9 +107,11 @@ class Progress:
 def collapse(health: Health | None, history: Sequence[dict[str, Any]]) -> str | None:
     """What was expected and found where the chosen answers have become too unlikely; else None.
 
-    history: the logged points of the run, first to last, those before a kill included.
+    history: the logged points of the run, first to last, those before a kill included. Where nothing but the
+    likelihood of the chosen answers is trained (`raft`), it is the loss that says it.
     """
     values = [entry["chosen_logp"] for entry in history if "chosen_logp" in entry]
+    values = values or [-entry["loss"] for entry in history if "loss" in entry]
     if health is None or not values or values[0] - values[-1] <= health.max_fall:
         return None
     return (

@@ -48,8 +48,8 @@ class Start:
     policy: Path
     reference: Path
     params: PolicyParams
-    repeated: pl.DataFrame | None = None
-    """Pairs that are left out because they are in `pairs` already, with the reason."""
+    left_out: pl.DataFrame | None = None
+    """Pairs that are not among `pairs`, each with the reason."""
 
     def rows(self) -> tuple[pl.DataFrame, Ledger]:
         """Token rows of the pairs that fit, and the ledger of the rest.
@@ -68,16 +68,16 @@ class Start:
             overflow=self.params.overflow,
             sides=("chosen",) if raft else ("chosen", "rejected"),
         )
-        for left_out in (self.repeated, again):
-            if left_out is not None:
-                ledger.drop(left_out, id_column="pair_id")
+        for dropped in (self.left_out, again):
+            if dropped is not None:
+                ledger.drop(dropped, id_column="pair_id")
         rows = tokens.drop("pair_id")
         return referenced(self.reference, rows, params.precision) if objective.reference else rows, ledger
 
     @property
     def given(self) -> int:
         """Pairs of which each is trained on or in the ledger."""
-        return self.pairs.height + (0 if self.repeated is None else self.repeated.height)
+        return self.pairs.height + (0 if self.left_out is None else self.left_out.height)
 
 
 def distinct_answers(pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

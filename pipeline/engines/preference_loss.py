@@ -11,7 +11,7 @@
 from typing import Any
 
 from pipeline.engines.repeatable import given_tokens
-from pipeline.objectives import Dpo, Orpo, Preferring, Simpo
+from pipeline.objectives import AlphaDivergence, Dpo, Orpo, Preferring, Simpo
 
 
 def loss_arguments(objective: Preferring) -> dict[str, Any]:
@@ -19,12 +19,15 @@ def loss_arguments(objective: Preferring) -> dict[str, Any]:
     if not isinstance(objective, Dpo):
         return {}
     terms = [term for term in objective.loss if term.name != "sft"]
+    divergence = objective.divergence
+    alpha = divergence.coefficient if isinstance(divergence, AlphaDivergence) else None
     return {
         "beta": objective.beta,
         "loss_type": [term.name for term in terms],
         "loss_weights": [term.weight for term in terms],
         "label_smoothing": objective.label_smoothing,
-        "f_divergence_type": objective.divergence,
+        "f_divergence_type": divergence if isinstance(divergence, str) else divergence.name,
+        **({} if alpha is None else {"f_alpha_divergence_coef": alpha}),
     }
 
 

@@ -1,18 +1,21 @@
 """The offline data D_off of hybrid learning: pairs of a mix that every iteration trains on, too.
 
 It is what stands before the first iteration in the chain of pairs, so it is written where an iteration
-leaves its own. With `max_pairs: 0` there is none, as in the paper's experiments.
+leaves its own. With `max_pairs: 0` there is none, as in the paper's experiments. What asks a validation
+prompt is left out.
 
-    python -m pipeline.stages.offline_pairs MIX PASSED OUT
+    python -m pipeline.stages.offline_pairs MIX PASSED VALIDATION OUT
 """
 
 from pydantic import Field
 
 from pipeline import edge, history, tables
+from pipeline.dedup import NearDedup
+from pipeline.held_out import held_out
 from pipeline.ledger import Ledger
 from pipeline.params import Params, load
 from pipeline.preference_training import capped, demand_gate
-from pipeline.schemas import HISTORY, MIX
+from pipeline.schemas import HISTORY, MIX, SLICE
 
 
 class OfflinePairsParams(Params):
@@ -25,16 +28,18 @@ class OfflinePairsParams(Params):
 
 def main() -> None:
     """Read the train split of the mix, write what the first iteration adds to its own pairs."""
-    mix, passed, out = edge.arguments("MIX", "PASSED", "OUT")
+    mix, passed, validation, out = edge.arguments("MIX", "PASSED", "VALIDATION", "OUT")
     limit = load("offline_pairs", OfflinePairsParams).max_pairs
-    given = HISTORY.empty()
+    ledger, given, pairs = Ledger("offline_pairs", "pairs"), 0, HISTORY.empty()
     if limit != 0:
         demand_gate(passed)
-        given = history.of_mix(capped(tables.read(MIX, mix / "train.parquet"), limit))
-    pairs, again = history.united(given)
-    ledger = Ledger("offline_pairs", "pairs")
-    ledger.drop(again, id_column="pair_id")
-    ledger.close(given.height, pairs.height, out)
+        rows = capped(tables.read(MIX, mix / "train.parquet"), limit)
+        near = load("prompts.near_dedup", NearDedup | None)  # ty: ignore[invalid-argument-type]
+        left, measured = held_out(rows, tables.read(SLICE, validation), near)
+        given, (pairs, again) = rows.height, history.united(history.of_mix(left))
+        for dropped in (measured, again):
+            ledger.drop(dropped, id_column="pair_id")
+    ledger.close(given, pairs.height, out)
     history.write(out, pairs, "current")
 
 

@@ -48,6 +48,7 @@ REWARD = "pipeline.preference_training:RewardParams"
 TABLES = ("sources", "mixes", "rewards", "iterations")
 #: What other stages make below models/, data/training/ or data/curves/.
 TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")
+BEST_OF_N = ("best_worst", "best_random", "best_second", "top_k_pairs")
 MIXED = ("pairwise", "offline_dpo", "offline_pairs")
 """The sections that name a mix."""
 
@@ -201,6 +202,7 @@ def check_references(
     check_judge(sections["judge"])
     check_pair(sections["pair"], [one.kind for one in sections["judge"].jury])
     check_exploration(sections["pair"].strategy, sections["train"].pairs)
+    check_best_of_n(sections["pair"].strategy.name, sections["train"].objective.kind)
     for name in ("judge", "evaluate_judges"):
         if how := sections[name].prompted:
             check_template(f"{name}.prompted.template", Path(how.template))
@@ -253,6 +255,15 @@ def check_exploration(strategy: Any, data: str) -> None:
         raise UserError(
             "params.yaml: train.pairs: expected cumulative with pair.strategy uncertainty, which goes by the "
             f"pairs of all earlier iterations, found {data}"
+        )
+
+
+def check_best_of_n(strategy: str, objective: str) -> None:
+    """Rejection-sampling fine-tuning is on the best answers, which are the chosen ones of some strategies."""
+    if objective == "raft" and strategy not in BEST_OF_N:
+        raise UserError(
+            f"params.yaml: pair.strategy: expected one whose chosen answer is the best, {list(BEST_OF_N)}, "
+            f"with train.objective.kind raft, found {strategy}"
         )
 
 

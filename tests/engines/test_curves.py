@@ -20,11 +20,19 @@ def history(*values: float) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(
     ("values", "stops"),
-    [((), False), ((-1.5,), False), ((-1.5, -4.4), False), ((-1.5, -4.6), True), ((-5.0, -1.0, -7.9), False)],
+    [((-1.5,), False), ((-1.5, -4.4), False), ((-1.5, -4.6), True), ((-5.0, -1.0, -7.9), False)],
 )
 def test_the_fall_is_measured_from_the_first_point(values, stops):
     assert bool(collapse(HEALTH, history(*values))) == stops
     assert collapse(None, history(*values)) is None
+
+
+def test_where_the_likelihood_alone_is_trained_the_loss_says_how_far_it_fell():
+    losses = [{"step": i, "loss": value} for i, value in enumerate((1.0, 3.9, 4.1))]
+    assert collapse(HEALTH, losses[:2]) is None
+    assert "to fall by at most 3.0 from -1.000 at the first step, found -4.100" in str(
+        collapse(HEALTH, losses)
+    )
 
 
 def test_what_fell_for_a_moment_and_came_back_has_been_stopped_then():

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from pipeline.engines.preference_loss import losses
 from pipeline.engines.trainers import train_dpo
 from pipeline.errors import UserError
-from pipeline.objectives import Dpo, DpoLossName, LossTerm, Orpo, Simpo, SortedLossTerm
+from pipeline.objectives import AlphaDivergence, Dpo, DpoLossName, LossTerm, Orpo, Simpo, SortedLossTerm
 from tests.engines.tiny_runs import DPO, curve, outputs, params, rows, run_in, train, with_reference
 
 SIMPO = Simpo(kind="simpo", beta=2.0, margin=0.5)
@@ -35,6 +35,7 @@ def summed(*names: str, sort: int = 4, **changes) -> Dpo:
 EVERY = {name: summed(*({"sft": ("sigmoid", "sft")}.get(name, (name,)))) for name in get_args(DpoLossName)}
 EVERY |= {name: summed(name) for name in SORTED}
 EVERY |= {how: summed("sigmoid", divergence=how) for how in ("forward_kl", "js_divergence")}
+EVERY["alpha"] = summed("sigmoid", divergence=AlphaDivergence(name="alpha_divergence", coefficient=0.3))
 EVERY |= {"simpo": SIMPO, "orpo": ORPO}
 
 
@@ -93,6 +94,38 @@ def test_the_likelihood_of_the_chosen_answer_is_added_with_its_weight(tiny_model
     # The policy is its own reference in the first step, so plain DPO is log 2.
     likelihood = token_means(tiny_model, pairs)["chosen_ids"].mean().item()
     assert curve(run, "loss")[0] == pytest.approx(math.log(2) - 0.5 * likelihood, abs=1e-4)
+
+
+def alpha(log_ratio: float, coefficient: float) -> float:
+    """f'(t) = (t^(a - 1) - 1) / (a - 1) of the alpha divergence (arXiv 2309.16240), with t the ratio."""
+    return (math.exp((coefficient - 1) * log_ratio) - 1) / (coefficient - 1)
+
+
+LOG_SIGMOID = -math.log(sigmoid(0.5 * 1.1))
+WEIGHED = {
+    "beta": (summed("sigmoid", beta=0.5), LOG_SIGMOID),
+    "weights": (summed("sigmoid", "hinge", beta=0.5), LOG_SIGMOID + 0.5 * (1 - 0.5 * 1.1)),
+    "smoothing": (
+        summed("robust", beta=0.5, label_smoothing=0.2),
+        (0.8 * LOG_SIGMOID + 0.2 * math.log(sigmoid(-0.5 * 1.1))) / 0.6,
+    ),
+    "alpha": (
+        summed("sigmoid", beta=0.5, divergence=AlphaDivergence(name="alpha_divergence", coefficient=0.3)),
+        -math.log(sigmoid(0.5 * (alpha(0.7, 0.3) - alpha(-0.4, 0.3)))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_beta_weights_and_options_stand_in_the_loss_as_the_recipe_says(name, tiny_model, tmp_path):
+    """The reference is 0.7 nats below the policy on each chosen answer, and 0.4 above it on the other."""
+    objective, expected = WEIGHED[name]
+    run = run_in(tmp_path)
+    away = {"ref_chosen_logps": pl.col("ref_chosen_logps") - 0.7}
+    away["ref_rejected_logps"] = pl.col("ref_rejected_logps") + 0.4
+    pairs = with_reference(tiny_model, rows("dpo", 8)).with_columns(**away)
+    train_dpo(tiny_model, pairs, params(epochs=1.0), objective, run)
+    assert curve(run, "loss")[0] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY)

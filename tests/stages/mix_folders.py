@@ -6,10 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import read_sets, tables
+from pipeline.ids import prompt_id
 from pipeline.read_sets import ReadSet
-from pipeline.schemas import MIX
+from pipeline.schemas import MIX, SLICE
 from pipeline.upstream import Paper
-from tests.stages.preference_rows import preferences
+from tests.stages.preference_rows import preferences, user
 
 PAPER = Paper(
     name="Owls",
@@ -38,3 +39,13 @@ def write_sources(folder: Path, sources: Mapping[str, ReadSet]) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
         read_sets.write(folder / name, read)
     return folder
+
+
+def write_validation(path: Path, *prompts: str) -> None:
+    """The validation slice."""
+    rows = [
+        {"source": "p", "file": "f", "row": i, "item": 0, "prompt": user(text)}
+        | {"prompt_id": prompt_id(user(text)), "cluster_id": prompt_id(user(text))}
+        for i, text in enumerate(prompts)
+    ]
+    tables.write(SLICE, pl.DataFrame(rows, schema=SLICE.schema), path)

@@ -222,6 +222,28 @@ def test_a_template_stands_where_the_pipeline_sees_its_changes(path):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("strategy", "best"),
+    [
+        ({"name": "best_worst"}, True),
+        ({"name": "best_random"}, True),
+        ({"name": "best_second"}, True),
+        ({"name": "top_k_pairs", "k": 2}, True),
+        ({"name": "random"}, False),
+        ({"name": "margin_band", "low": 0.5, "high": 2.0}, False),
+        ({"name": "length_matched", "max_ratio": 1.25}, False),
+    ],
+)
+def test_rejection_sampling_is_on_the_best_answers(strategy, best):
+    recipe = changed("pair.strategy", strategy)
+    check(recipe)
+    recipe["train"]["objective"] = {"kind": "raft"}
+    if best:
+        check(recipe)
+    else:
+        assert "pair.strategy: expected one whose chosen answer is the best" in told(recipe)
+
+
 def test_a_kept_checkpoint_of_an_earlier_iteration_may_answer():
     recipe = changed("train.checkpoints", [0.25, 0.5])
     recipe["iterations"]["t2"]["variant"] = "checkpoints/t1/0.25"
