@@ -42,6 +42,8 @@ class Ledger:
     stage: str
     unit: str
     drops: list[pl.DataFrame] = field(default_factory=list)
+    cut: dict[str, int] | None = None
+    """Of what was kept, how much was made shorter, where a stage does so; it is a part of the counts."""
 
     def drop(self, dropped: pl.DataFrame, *, id_column: str | None = None) -> None:
         """Enter dropped rows: needs the origin columns and `reason`, takes value, threshold and detail."""
@@ -51,6 +53,7 @@ class Ledger:
         """Assert in = kept + dropped; write ledger.parquet and counts.json to `folder`, give the counts."""
         rows = pl.concat(self.drops) if self.drops else LEDGER.empty()
         counts = counts_of(self.stage, self.unit, rows_in, rows_kept, rows)
+        counts |= {} if self.cut is None else {"cut": self.cut}
         tables.write(LEDGER, rows, folder / "ledger.parquet")
         write_json(folder / "counts.json", counts)
         return counts

@@ -52,7 +52,8 @@ def fitting(
     overflow: Overflow,
     sides: Sequence[str] = ("chosen", "rejected"),
 ) -> tuple[pl.DataFrame, Ledger]:
-    """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit, and the ledger of the rest.
+    """(pair_id, prompt_ids, chosen_ids, rejected_ids) of the pairs that fit, and the ledger of the rest. It
+    also counts the prompts that were cut to make pairs fit, and the tokens that these lost.
 
     UserError where nothing fits.
     """
@@ -67,7 +68,8 @@ def fitting(
         )
     ledger = Ledger(stage, "pairs")
     ledger.drop(dropped, id_column="pair_id")
-    return tokens, ledger
+    ledger.cut = {"prompts": int((tokens["cut"] > 0).sum()), "tokens": int(tokens["cut"].sum())}
+    return tokens.drop("cut"), ledger
 
 
 def reward_rows(tokens: pl.DataFrame, pairs: pl.DataFrame, loss: RewardLoss) -> pl.DataFrame:

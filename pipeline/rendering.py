@@ -36,9 +36,10 @@ def preference_ids(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Token rows of preferences, and the rows that do not fit.
 
-    Gives (pair_id, prompt_ids, chosen_ids, rejected_ids), the answers with their end of turn, and
-    the rows of `pairs` dropped with reason, value and threshold in tokens. Both answers of a pair
-    follow the same prompt tokens. With one of the `sides` the other answer is not looked at.
+    Gives (pair_id, prompt_ids, chosen_ids, rejected_ids, cut), the answers with their end of turn and `cut`
+    the tokens that the prompt has lost, and the rows of `pairs` dropped with reason, value and threshold in
+    tokens. Both answers of a pair follow the same prompt tokens. With one of the `sides` the other answer is
+    not looked at.
     """
     rendered: dict[str, list[int]] = {}
     rows, lengths = [], []
@@ -47,9 +48,11 @@ def preference_ids(
             rendered[row["prompt_id"]] = chat.prompt_ids(row["prompt"])
         answers = [chat.response_ids(row[side][0]["content"]) for side in sides]
         prompt, reason = fit(rendered[row["prompt_id"]], answers, max_length=max_length, overflow=overflow)
-        lengths.append((reason, float(len(rendered[row["prompt_id"]]) + max(map(len, answers)))))
-        rows.append((row["pair_id"], prompt, *answers))
-    schema = {"pair_id": pl.String, "prompt_ids": IDS} | {f"{side}_ids": IDS for side in sides}
+        whole = len(rendered[row["prompt_id"]])
+        lengths.append((reason, float(whole + max(map(len, answers)))))
+        rows.append((row["pair_id"], prompt, *answers, whole - len(prompt)))
+    answers_ids = {f"{side}_ids": IDS for side in sides}
+    schema = {"pair_id": pl.String, "prompt_ids": IDS, **answers_ids, "cut": pl.Int64}
     tokens = pl.DataFrame(rows, schema=schema, orient="row")
     verdict = pl.DataFrame(lengths, schema={"reason": pl.String, "value": pl.Float64}, orient="row")
     kept = tokens.filter(verdict["reason"].is_null())

@@ -72,6 +72,16 @@ def test_an_over_long_pair_is_dropped_with_its_length_and_the_limit(chat):
     assert line["value"] == prompt + longest
 
 
+def test_what_a_prompt_loses_is_told_row_by_row(chat):
+    rows = pl.DataFrame([pair("Short?", "Yes.", "No."), pair("Long? " * 100, "Yes.", "No.")])
+    tokens, dropped = preference_ids(rows, chat, max_length=150, overflow="truncate_prompt")
+    whole = [len(chat.prompt_ids(prompt)) for prompt in rows["prompt"]]
+    longest = max(len(chat.response_ids(text)) for text in ("Yes.", "No."))
+    assert tokens["cut"].to_list() == [0, whole[1] + longest - 150]
+    assert tokens["prompt_ids"].list.len().to_list() == [whole[0], 150 - longest]
+    assert dropped.is_empty()
+
+
 def test_a_scored_sequence_keeps_the_end_of_the_answer(chat):
     prompt = [{"role": "user", "content": "Why? " * 50}]
     whole = [*chat.prompt_ids(prompt), *chat.response_ids("Because.")]

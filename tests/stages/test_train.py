@@ -200,6 +200,17 @@ def test_no_answer_is_cut_and_what_does_not_fit_is_told(trained, tiny_model, obj
     assert {ids[-1] for ids in answers} == {chat.end_of_turn}
 
 
+def test_prompts_that_were_cut_to_fit_are_counted_with_their_tokens(trained, tiny_model):
+    own = pairs(0, 1)
+    whole = len(Chat.load(tiny_model).prompt_ids(own["prompt"][0]))
+    assert trained(own, overflow="truncate_prompt")[-1]["cut"] == {"prompts": 0, "tokens": 0}
+    _, rows, _ = trained(own)
+    answer = max(map(len, [*rows["chosen_ids"], *rows["rejected_ids"]]))
+    training = recipe()["train"]["training"] | {"max_length": whole + answer - 1}
+    counts = trained(own, overflow="truncate_prompt", training=training)[-1]
+    assert (counts["kept"], counts["cut"]) == (2, {"prompts": 2, "tokens": 2})
+
+
 def test_a_run_in_which_nothing_fits_leaves_nothing_and_names_the_key_to_raise(trained, tmp_path):
     training = recipe()["train"]["training"] | {"max_length": 4}
     with pytest.raises(UserError, match=r"raise train\.training\.max_length in params\.yaml"):
