@@ -79,14 +79,20 @@ def test_the_sampler_gives_text_tokens_and_reason(tiny):
     assert len({answer.text for answer in done.values()}) == 60
 
 
-def test_sampling_stops_on_the_end_of_turn_that_training_teaches(tiny):
-    chat = Chat.load(tiny)
-    network = load_causal(tiny, "float32", 1)
+@pytest.mark.parametrize("template", ["smollm2", "llama3"])
+def test_sampling_stops_on_the_end_of_turn_that_training_teaches(template, tmp_path):
+    """Also where the tokenizer's end of text is another token, as in the family of Llama 3."""
+    tiny_random(tmp_path, template)
+    chat, network = Chat.load(tmp_path), load_causal(tmp_path, "float32", 1)
+    assert (chat.tokenizer.eos_token_id == chat.end_of_turn) == (template == "smollm2")
     asked = [SampleRequest((5, 6, 7), 1.0, seed) for seed in range(400)]
-    found = [ids for _, ids in Decoding(network, chat.stop_ids, asked, 30, 100).run()]
-    ended = [ids for ids in found if ids[-1] in chat.stop_ids]
-    assert ended
-    assert all(token not in chat.stop_ids for ids in found for token in ids[:-1])
+    sampler = transformers_sampler(tmp_path, dtype="float32", batch=100, threads=1)
+    ended = [i for i, done in sampler(asked, max_new_tokens=30) if done.finish_reason == "stop"]
+    answers = [naive(network, asked[i], chat.stop_ids, 30) for i in ended]
+    assert chat.end_of_turn in {ids[-1] for ids in answers}
+    assert {ids[-1] for ids in answers} <= set(chat.stop_ids)
+    # The token that a training answer ends with.
+    assert chat.response_ids("Yes.")[-1] == chat.end_of_turn
 
 
 def test_temperature_zero_ignores_the_seed_and_takes_the_likeliest(tiny):

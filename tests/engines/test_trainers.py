@@ -74,6 +74,17 @@ def test_curves_hold_stable_series_and_show_the_warm_up(kind, tiny, tmp_path):
     rate = curve(run, "learning_rate")
     assert rate[0] == 0 < rate[1] < rate[2] == pytest.approx(5e-3)
     assert rate[5] < rate[4] < rate[3] <= rate[2]
+    # Two of six steps warm up; on a straight line the last one would have a quarter of the rate.
+    assert rate == pytest.approx([0, 0.0025, *(0.0025 * (1 + math.cos(math.pi * i / 4)) for i in range(4))])
+
+
+def test_each_schedule_has_its_own_rates(tiny, tmp_path):
+    rates = {}
+    for schedule in ("cosine", "linear", "constant"):
+        run = run_in(tmp_path / schedule)
+        train("dpo", tiny, run, params(schedule=schedule))
+        rates[schedule] = tuple(curve(run, "learning_rate"))
+    assert len(set(rates.values())) == len(rates) > 1
 
 
 def test_a_long_run_has_about_two_hundred_points_and_the_last_one(tiny, tmp_path):

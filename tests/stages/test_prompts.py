@@ -112,6 +112,16 @@ def test_added_prompts_and_a_source_added_at_the_end_move_nothing():
     assert {prompt: after[prompt] for prompt in before} == before
 
 
+def test_another_seed_deals_anew_and_the_same_one_deals_the_same():
+    first, again, other = (
+        places(slices_and_drops(questions(0, 60), per_slice=60, validation=60, seed=seed)[0])
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    moved = [prompt for prompt in first.keys() & other.keys() if first[prompt] != other[prompt]]
+    assert len(moved) > 10
+
+
 def test_a_near_duplicate_from_a_later_source_does_not_take_the_place_of_an_earlier_one():
     originals = questions(0, 40)
     shouted = [row(i, r["prompt"][0]["content"].upper() + "!!", "b") for i, r in enumerate(originals)]
