@@ -30,7 +30,7 @@ class Execution(Params):
     sample_batch: int = Field(default=64, gt=0)
     """Sequences generated at once by the transformers engine."""
     score_batch_tokens: int = Field(default=4096, gt=0)
-    """Padded tokens scored at once by the transformers engine."""
+    """Padded tokens of a batch that the transformers engine scores; on a CPU each core may have one."""
     micro_batch: int = Field(default=2, gt=0)
     """Rows per optimiser micro-step; the global batch of the recipe is reached by accumulation."""
     shard_rows: int = Field(default=512, gt=0, le=MOST_ROWS)

@@ -1,18 +1,39 @@
 """Pairs that ask what policies are measured on, and therefore must not train on.
 
-The slices of prompts have this from the way they are dealt; a mix of offline pairs may hold any prompt. As
-for slices, a prompt is one of validation where it is near one of them, or begins as one does: a continuation
-of its conversation.
+The slices of prompts have this from the way they are dealt; a mix of offline pairs may hold any prompt. What
+counts as the same is a family of prompts, as for slices: near ones, those near to these, and conversations
+with one beginning.
 """
+
+from pathlib import Path
 
 import polars as pl
 
+from pipeline import tables
 from pipeline.catalog import content
 from pipeline.dedup import NearDedup, clusters
+from pipeline.errors import UserError
 from pipeline.id_columns import conversation_ids
+from pipeline.params import load
+from pipeline.schemas import SLICE
 from pipeline.selection import PROMPT, families, opening
 
 REASON = "validation prompt"
+
+
+def apart(pairs: pl.DataFrame, validation: Path, stage: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`held_out` by the table of the validation slice and the recipe's rule of near prompts.
+
+    UserError where no pair is left.
+    """
+    near = load("prompts.near_dedup", NearDedup | None)  # ty: ignore[invalid-argument-type]
+    left, out = held_out(pairs, tables.read(SLICE, validation), near)
+    if left.is_empty() and not out.is_empty():
+        raise UserError(
+            f"{stage}: expected pairs that ask no validation prompt, found none among {out.height}; choose "
+            f"another {stage}.mix in params.yaml, or lower prompts.validation_share"
+        )
+    return left, out
 
 
 def held_out(

@@ -66,7 +66,8 @@ class SortedLossTerm(Params):
 
 
 class AlphaDivergence(Params):
-    """The alpha divergence, between forward KL (towards 0) and reverse KL (towards 1)."""
+    """The alpha divergence, between forward KL (towards 0) and reverse KL (towards 1): TRL's coefficient is 1
+    less the alpha of arXiv 2309.16240."""
 
     name: Literal["alpha_divergence"]
     coefficient: float = Field(gt=0, lt=1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline.dedup import NearDedup
 from pipeline.held_out import held_out
 from pipeline.ids import prompt_id
-from tests.stages.preference_rows import assistant, preference, preferences, user
+from tests.stages.preference_rows import assistant, preference, preferences, system, user
 
 NEAR = NearDedup(threshold=0.8, shingle=1)
 ASKED = "Which of the many owls that live in the old barn behind our house hunts at night?"
@@ -59,6 +59,20 @@ def test_a_conversation_that_goes_on_from_a_validation_prompt_is_left_out_and_so
 def test_pairs_that_are_near_each_other_and_not_validation_stay() -> None:
     pairs = preferences(preference(0, ASKED, "a", "b"), preference(1, ASKED + " Tell!", "a", "b"))
     assert kept(pairs, validation(user("How tall is an oak?"))) == [0, 1]
+
+
+def test_a_system_prompt_that_all_share_makes_no_family_of_unlike_questions() -> None:
+    words = ["oak", "elm", "ash", "fir"]
+    asked = [[*system("You answer in one word."), *user(f"{word} " * 3 + f"or {word}s?")] for word in words]
+    pairs = preferences(*(preference(i, prompt, "good", "bad") for i, prompt in enumerate(asked)))
+    assert kept(pairs, validation(asked[2])) == [0, 1, 3]
+
+
+def test_what_is_near_to_a_near_prompt_is_of_the_family() -> None:
+    words = ASKED.split()
+    chain = [" ".join(["oak", "elm", "ash", "fir"][:i] + words[i:]) for i in range(4)]
+    pairs = preferences(*(preference(i, prompt, "good", "bad") for i, prompt in enumerate(chain)))
+    assert kept(pairs, validation(user(chain[0])), NearDedup(threshold=0.85, shingle=1)) == []
 
 
 @given(

@@ -11,18 +11,29 @@ from typing import Any, TypeVar
 WORTH = 2
 """Calls for each core from which on it pays: with fewer, cores are idle while the last ones are answered."""
 
+CHANGING_ROPE = ("dynamic", "longrope")
+
 Answer = TypeVar("Answer")
 
 
-def beside_each_other(calls: Sequence[Callable[[], Answer]], device: Any) -> Iterator[Answer]:
+def independent(network: Any) -> bool:
+    """Whether passes of this model gain by running at once, and may: on a CPU, where none changes the model.
+
+    Rotary embeddings of some kinds are replaced within a pass, by the length of what it reads.
+    """
+    rope = getattr(network.config, "rope_parameters", None) or {}
+    return network.device.type == "cpu" and rope.get("rope_type") not in CHANGING_ROPE
+
+
+def beside_each_other(calls: Sequence[Callable[[], Answer]], *, at_once: bool) -> Iterator[Answer]:
     """The answers in the order of `calls`, which must not depend on each other.
 
-    On a GPU, for one thread and for few calls they are called one by one, each with all threads.
+    If not `at_once`, for one thread and for few calls they are called one by one, each with all threads.
     """
     import torch
 
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or len(calls) < WORTH * threads:
+    if not at_once or threads == 1 or len(calls) < WORTH * threads:
         for call in calls:
             yield call()
         return
@@ -31,5 +42,5 @@ def beside_each_other(calls: Sequence[Callable[[], Answer]], device: Any) -> Ite
         try:
             yield from pool.map(lambda call: call(), calls)
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
             torch.set_num_threads(threads)

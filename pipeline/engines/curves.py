@@ -168,8 +168,8 @@ def watcher(run: Run, total: int) -> Any:
                     self.progress.close()
                 raise UserError(
                     f"{run.title}: training diverged at step {state.global_step} of {total}: {fallen}; lower "
-                    f"the learning_rate of {section} in params.yaml, raise the beta of its objective or add "
-                    f"the loss sft to it; if this is meant, raise {section}.health.max_fall"
+                    f"the learning_rate of {section} in params.yaml, or, of an objective of kind dpo, raise "
+                    f"beta or add the loss sft; if this is meant, raise {section}.health.max_fall"
                 )
             self.loss = values.get("loss", self.loss)
             if args.process_index == 0:

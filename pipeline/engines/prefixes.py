@@ -13,7 +13,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from pipeline.engines.cores import beside_each_other
+from pipeline.engines.cores import beside_each_other, independent
 from pipeline.engines.inference import right_padded, token_batches
 
 WORTH = 8
@@ -110,7 +110,7 @@ def last_states_of_groups(
         ]
         batches = token_batches([len(rest.tokens) for rest in rests], batch_tokens, beside=ids.shape[1])
         calls = [partial(continued, network, kept, [rests[k] for k in batch]) for batch in batches]
-        yield from beside_each_other(calls, network.device)
+        yield from beside_each_other(calls, at_once=independent(network))
 
 
 def continued(network: Any, kept: Any, batch: Sequence[Rest]) -> tuple[list[int], Any]:

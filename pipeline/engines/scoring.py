@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.cores import beside_each_other
+from pipeline.engines.cores import beside_each_other, independent
 from pipeline.engines.inference import (
     check_lengths,
     load_causal,
@@ -158,7 +158,7 @@ def last_states(
     alone = sorted({*range(len(sequences))} - {i for group in groups for i in group.rows})
     batches = token_batches([len(sequences[i]) for i in alone], batch_tokens)
     calls = [partial(read_whole, network, sequences, [alone[k] for k in some]) for some in batches]
-    yield from beside_each_other(calls, network.device)
+    yield from beside_each_other(calls, at_once=independent(network))
 
 
 def read_whole(network: Any, sequences: Sequence[Sequence[int]], batch: list[int]) -> tuple[list[int], Any]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from pydantic import Field
 
 from pipeline import edge, tables
-from pipeline.dedup import NearDedup
 from pipeline.engines.policy import PolicyParams, Start, optimise
-from pipeline.held_out import held_out
+from pipeline.held_out import apart
 from pipeline.objectives import Dpo
 from pipeline.params import load
 from pipeline.preference_training import capped, demand_gate
-from pipeline.schemas import MIX, SLICE
+from pipeline.schemas import MIX
 
 
 class OfflineDpoParams(PolicyParams):
@@ -32,8 +31,7 @@ def start(mix: Path, passed: Path, validation: Path, pi0: Path) -> Start:
     params = load("offline_dpo", OfflineDpoParams)
     demand_gate(passed)
     pairs = capped(tables.read(MIX, mix / "train.parquet"), params.max_pairs)
-    near = load("prompts.near_dedup", NearDedup | None)  # ty: ignore[invalid-argument-type]
-    pairs, measured = held_out(pairs, tables.read(SLICE, validation), near)
+    pairs, measured = apart(pairs, validation, "offline_dpo")
     return Start("offline_dpo", pairs, pi0, pi0, params, measured)
 
 

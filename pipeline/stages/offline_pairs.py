@@ -10,12 +10,11 @@ prompt is left out.
 from pydantic import Field
 
 from pipeline import edge, history, tables
-from pipeline.dedup import NearDedup
-from pipeline.held_out import held_out
+from pipeline.held_out import apart
 from pipeline.ledger import Ledger
 from pipeline.params import Params, load
 from pipeline.preference_training import capped, demand_gate
-from pipeline.schemas import HISTORY, MIX, SLICE
+from pipeline.schemas import HISTORY, MIX
 
 
 class OfflinePairsParams(Params):
@@ -34,8 +33,7 @@ def main() -> None:
     if limit != 0:
         demand_gate(passed)
         rows = capped(tables.read(MIX, mix / "train.parquet"), limit)
-        near = load("prompts.near_dedup", NearDedup | None)  # ty: ignore[invalid-argument-type]
-        left, measured = held_out(rows, tables.read(SLICE, validation), near)
+        left, measured = apart(rows, validation, "offline_pairs")
         given, (pairs, again) = rows.height, history.united(history.of_mix(left))
         for dropped in (measured, again):
             ledger.drop(dropped, id_column="pair_id")

@@ -48,7 +48,7 @@ REWARD = "pipeline.preference_training:RewardParams"
 TABLES = ("sources", "mixes", "rewards", "iterations")
 #: What other stages make below models/, data/training/ or data/curves/.
 TAKEN = ("base", "policies", "checkpoints", "best", "sft", "pairwise", "offline_dpo")
-BEST_OF_N = ("best_worst", "best_random", "best_second", "top_k_pairs")
+BEST_OF_N = ("best_worst", "best_random", "best_second")
 MIXED = ("pairwise", "offline_dpo", "offline_pairs")
 """The sections that name a mix."""
 

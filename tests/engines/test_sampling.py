@@ -85,12 +85,13 @@ def test_sampling_stops_on_the_end_of_turn_that_training_teaches(template, tmp_p
     tiny_random(tmp_path, template)
     chat, network = Chat.load(tmp_path), load_causal(tmp_path, "float32", 1)
     assert (chat.tokenizer.eos_token_id == chat.end_of_turn) == (template == "smollm2")
-    asked = [SampleRequest((5, 6, 7), 1.0, seed) for seed in range(400)]
+    asked = [SampleRequest((5, 6, 7), 1.0, seed) for seed in range(150)]
     sampler = transformers_sampler(tmp_path, dtype="float32", batch=100, threads=1)
-    ended = [i for i, done in sampler(asked, max_new_tokens=30) if done.finish_reason == "stop"]
-    answers = [naive(network, asked[i], chat.stop_ids, 30) for i in ended]
-    assert chat.end_of_turn in {ids[-1] for ids in answers}
-    assert {ids[-1] for ids in answers} <= set(chat.stop_ids)
+    done = [answer for _, answer in sorted(sampler(asked, max_new_tokens=30))]
+    answers = [naive(network, request, chat.stop_ids, 30) for request in asked]
+    assert [answer.tokens for answer in done] == list(map(len, answers))
+    ended = {ids[-1] for ids, answer in zip(answers, done, strict=True) if answer.finish_reason == "stop"}
+    assert chat.end_of_turn in ended <= set(chat.stop_ids)
     # The token that a training answer ends with.
     assert chat.response_ids("Yes.")[-1] == chat.end_of_turn
 

@@ -11,6 +11,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from pipeline.engines import policy
+from pipeline.errors import UserError
 from pipeline.stages import offline_dpo
 from tests.stages.mix_folders import write_mix, write_validation
 from tests.stages.preference_rows import preference
@@ -66,6 +67,11 @@ def test_a_pair_that_asks_a_validation_prompt_is_in_the_ledger_and_not_trained_o
     assert (rows.height, counts["kept"], counts["dropped"]) == (3, 3, {"validation prompt": 1})
     ledger = pl.read_parquet(tmp_path / "training" / "ledger.parquet")
     assert ledger["id"].to_list() == [ROWS[1]["pair_id"]]
+
+
+def test_a_mix_of_validation_prompts_alone_is_told_with_what_mends_it(trained):
+    with pytest.raises(UserError, match=r"ask no validation prompt, found none among 4; .*offline_dpo\.mix"):
+        trained(validation=("owl?", "oak?", "elm?", "fir?"))
 
 
 def test_one_command_makes_it_and_nothing_of_the_loop():

@@ -228,7 +228,7 @@ def test_a_template_stands_where_the_pipeline_sees_its_changes(path):
         ({"name": "best_worst"}, True),
         ({"name": "best_random"}, True),
         ({"name": "best_second"}, True),
-        ({"name": "top_k_pairs", "k": 2}, True),
+        ({"name": "top_k_pairs", "k": 2}, False),
         ({"name": "random"}, False),
         ({"name": "margin_band", "low": 0.5, "high": 2.0}, False),
         ({"name": "length_matched", "max_ratio": 1.25}, False),
