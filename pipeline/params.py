@@ -93,10 +93,11 @@ def clause(dotted: str, section: Any, item: Any) -> str:
 
 
 def place(section: Any, item: Any) -> Iterator[str]:
-    """The keys down to a mistake, without the names of classes that pydantic puts between."""
+    """The keys down to a mistake, without the names of classes and types that pydantic puts between."""
     for depth, part in enumerate(item["loc"]):
         missing = item["type"] == "missing" and depth == len(item["loc"]) - 1
-        if isinstance(section, dict) and part not in section and not missing:
+        inside = isinstance(section, dict | list)
+        if not inside or (isinstance(section, dict) and part not in section and not missing):
             continue
         yield str(part)
-        section = section[part] if isinstance(section, dict | list) and not missing else None
+        section = section[part] if not missing else None
