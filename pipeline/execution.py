@@ -99,7 +99,7 @@ def execution() -> Execution:
         return Execution.model_validate_json(json.dumps(section))
     except (TypeError, ValidationError) as error:
         wrong = (
-            [clause("exec", None, item) for item in error.errors()]
+            [clause("exec", section, item) for item in error.errors()]
             if isinstance(error, ValidationError)
             else [str(error)]
         )
