@@ -9,8 +9,12 @@ the mean, with a deviation of 480); each text is drawn from a pool of everyday w
 Ours spends most of its time on texts, which limits the ratio, not the choice. Of 1.0 seconds of cores 0.26
 decompress the answers: those of a prompt lie anywhere in a table that is ordered by candidate, so no page can
 be left out. 0.19 encode and compress the pairs, on one core, as pyarrow writes; 0.07 hash texts for ids;
-choosing takes 0.08. To decompress and to compress alone is 0.32 s on two idle cores, a sixth of the peer's
-time: between compressed tables twenty times its speed cannot be reached.
+choosing takes 0.08. So the row also says how fast the same tables are read and written with nothing checked,
+chosen or hashed, compressed as ours are and not compressed at all: no choice of pairs can be faster than
+these, whatever it does.
+
+The peer stops where the pairs are told. The reference's script also writes each prompt with the chat
+template, in the same loop, which ours leaves to training, and which would make the peer slower by a sixth.
 
     python -m benchmarks.pairs [--rows PROMPTS] [--repeats N]
 """
@@ -24,7 +28,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -125,6 +129,29 @@ def ours(folder: Path) -> Path:
     return folder / "ours" / "pairs.parquet"
 
 
+def files_alone(folder: Path, compression: Literal["zstd", "uncompressed"]) -> Callable[[], None]:
+    """Reads as many answers and writes the same pairs, by Polars on all cores, and does nothing between."""
+    answers, made = folder / f"{compression}.parquet", folder / f"{compression}_pairs.parquet"
+    level = tables.COMPRESSION_LEVEL if compression == "zstd" else None
+
+    def write(rows: pl.DataFrame, path: Path) -> None:
+        rows.write_parquet(
+            path,
+            compression=compression,
+            compression_level=level,
+            row_group_size=tables.ROW_GROUP_ROWS,
+        )
+
+    write(pl.read_parquet(folder / "candidates.parquet"), answers)
+    pairs = pl.read_parquet(folder / "ours" / "pairs.parquet")
+
+    def run() -> None:
+        pl.read_parquet(answers)
+        write(pairs, made)
+
+    return run
+
+
 def loaded(folder: Path) -> datasets.Dataset:
     """The JSON Lines, with a cold cache."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -190,6 +217,9 @@ def main() -> None:
             tables.read(table, folder / file)
             for table, file in ((CANDIDATES, "candidates.parquet"), (JUDGMENTS, "judgments.parquet"))
         )
+        packed, plain = medians(
+            words.repeats, files_alone(folder, "zstd"), files_alone(folder, "uncompressed")
+        )
         theirs_in, rule = loaded(folder), parse("pair", PairParams, RULE)
         step, loop = medians(
             words.repeats, lambda: paired(rows, judgments, "t1", rule), lambda: chosen(theirs_in)
@@ -212,6 +242,8 @@ def main() -> None:
                     "without files, ours prompts/s": round(words.rows / step),
                     "without files, peer prompts/s": round(words.rows / loop),
                     "without files, ratio": round(loop / step, 1),
+                    "files alone, ratio": round(theirs / packed, 1),
+                    "files alone and not compressed, ratio": round(theirs / plain, 1),
                 },
             )
         )

@@ -55,6 +55,8 @@ COLUMNS = {
     "rejected": "the other answer: one assistant message",
     "chosen_id": "hash that identifies the chosen answer",
     "rejected_id": "hash that identifies the rejected answer",
+    "chosen_ended": "false where the chosen answer was cut at the limit: train on no end of turn behind it",
+    "rejected_ended": "the same of the rejected answer",
     "chosen_score": "score of the chosen answer, where there is one",
     "rejected_score": "score of the rejected answer, where there is one",
     "score_margin": "chosen_score - rejected_score",

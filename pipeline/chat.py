@@ -125,9 +125,11 @@ class Chat:
         """Ids of all turns before the answer, with the generation prompt."""
         return self.encode(self.text(messages, add_generation_prompt=True))
 
-    def response_ids(self, response: str) -> list[int]:
-        """Ids of an answer and of the token that ends its turn."""
-        return [*self.encode_plain(response), self.end_of_turn]
+    def response_ids(self, response: str, *, ended: bool = True) -> list[int]:
+        """Ids of an answer and of the token that ends its turn; without the end, where the answer was cut
+        and there is anything else."""
+        ids = self.encode_plain(response)
+        return ids if ids and not ended else [*ids, self.end_of_turn]
 
     def encode_plain(self, text: str) -> list[int]:
         """Ids of user-made text, in which the names of special tokens are just text."""

@@ -29,8 +29,9 @@ def of_iteration(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def of_mix(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of a mix (schemas.MIX) as history."""
-    return pairs.with_columns(since=pl.lit(OFFLINE)).select(list(HISTORY.columns))
+    """Pairs of a mix (schemas.MIX) as history; nobody cut their answers."""
+    ended = {f"{side}_ended": pl.lit(value=True) for side in ("chosen", "rejected")}
+    return pairs.with_columns(since=pl.lit(OFFLINE), **ended).select(list(HISTORY.columns))
 
 
 def united(*parts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -93,12 +93,14 @@ def as_pairs(candidates: pl.DataFrame, pool: Pool, kept: pl.DataFrame, iteration
     """The pairs of `kept` (schemas.PAIRS) in the order of prompts, with texts from `candidates`."""
     ends = {side: pool.answers[kept[side]] for side in ("chosen", "rejected")}
     texts = {side: candidates["response"].gather(own["row"]) for side, own in ends.items()}
+    stopped = candidates["finish_reason"] == "stop"
     rows = pl.DataFrame(
         {
             "prompt_id": kept["prompt_id"],
             "prompt": candidates["prompt"].gather(ends["chosen"]["row"]),
             **{f"{side}_text": text for side, text in texts.items()},
             **{f"{side}_id": own["candidate_id"] for side, own in ends.items()},
+            **{f"{side}_ended": stopped.gather(own["row"]) for side, own in ends.items()},
             **{f"{side}_score": own["score"] for side, own in ends.items()},
             "margin": kept["margin"],
         }

@@ -39,14 +39,15 @@ def preference_ids(
     Gives (pair_id, prompt_ids, chosen_ids, rejected_ids, cut), the answers with their end of turn and `cut`
     the tokens that the prompt has lost, and the rows of `pairs` dropped with reason, value and threshold in
     tokens. Both answers of a pair follow the same prompt tokens. With one of the `sides` the other answer is
-    not looked at.
+    not looked at. An answer that `chosen_ended` or `rejected_ended` says was cut has no end of turn: there is
+    none to learn. Pairs without these columns are of whole answers.
     """
     rendered: dict[str, list[int]] = {}
     rows, lengths = [], []
-    for row in pairs.select("pair_id", "prompt_id", "prompt", "chosen", "rejected").iter_rows(named=True):
+    for row in with_ends(pairs).iter_rows(named=True):
         if row["prompt_id"] not in rendered:
             rendered[row["prompt_id"]] = chat.prompt_ids(row["prompt"])
-        answers = [chat.response_ids(row[side][0]["content"]) for side in sides]
+        answers = [chat.response_ids(row[side][0]["content"], ended=row[f"{side}_ended"]) for side in sides]
         prompt, reason = fit(rendered[row["prompt_id"]], answers, max_length=max_length, overflow=overflow)
         whole = len(rendered[row["prompt_id"]])
         lengths.append((reason, float(whole + max(map(len, answers)))))
@@ -58,6 +59,15 @@ def preference_ids(
     kept = tokens.filter(verdict["reason"].is_null())
     dropped = pl.concat([pairs, verdict], how="horizontal").drop_nulls("reason")
     return kept, dropped.with_columns(threshold=pl.lit(float(max_length)))
+
+
+def with_ends(pairs: pl.DataFrame) -> pl.DataFrame:
+    """pair_id, prompt_id, prompt, and of both answers the message and whether it ended."""
+    ends = {f"{side}_ended": pl.lit(value=True) for side in ("chosen", "rejected")}
+    columns = ("pair_id", "prompt_id", "prompt", "chosen", "rejected", *ends)
+    return pairs.with_columns(**{name: end for name, end in ends.items() if name not in pairs}).select(
+        columns
+    )
 
 
 def fit(

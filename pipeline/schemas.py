@@ -201,6 +201,8 @@ PAIRS = Table(
         "rejected": MESSAGES,
         "chosen_id": pl.String,
         "rejected_id": pl.String,
+        "chosen_ended": pl.Boolean,  # false for an answer cut at the limit, which holds no end of turn
+        "rejected_ended": pl.Boolean,
         "chosen_score": pl.Float64,
         "rejected_score": pl.Float64,
         "margin": pl.Float64,
@@ -246,6 +248,8 @@ HISTORY = Table(
         "prompt": MESSAGES,
         "chosen": MESSAGES,
         "rejected": MESSAGES,
+        "chosen_ended": pl.Boolean,
+        "rejected_ended": pl.Boolean,
     },
     key=("pair_id",),
     rules=PREFERENCE_RULES,

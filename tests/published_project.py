@@ -125,6 +125,8 @@ def pair(iteration: str, row: dict) -> dict:
         "rejected": rejected,
         "chosen_id": content_id(row["prompt_id"], iteration, 0),
         "rejected_id": content_id(row["prompt_id"], iteration, 1),
+        "chosen_ended": True,
+        "rejected_ended": row["row"] % 3 > 0,
         "chosen_score": 1.0 + margin,
         "rejected_score": 1.0,
         "margin": margin,

@@ -139,6 +139,14 @@ def test_bos_stands_exactly_once(chats):
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
+def test_an_answer_that_was_cut_has_no_end_of_turn_but_at_least_one_token(chats, template):
+    chat = chats[template]
+    assert chat.response_ids("Paris is", ended=False) == chat.encode_plain("Paris is")
+    assert chat.response_ids("Paris is") == [*chat.encode_plain("Paris is"), chat.end_of_turn]
+    assert chat.response_ids("", ended=False) == [chat.end_of_turn]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_generation_stops_on_the_token_that_is_trained(chats, template):
     chat = chats[template]
     ids, mask = chat.conversation([*PROMPT, {"role": "assistant", "content": "Paris."}])

@@ -25,6 +25,7 @@ def part(since: str, *numbers: int) -> pl.DataFrame:
             "since": since,
             **{name: content_id(name, i) for name in ("prompt_id", "pair_id", "chosen_id", "rejected_id")},
             **{"prompt": user(f"{i}?"), "chosen": assistant(f"good {i}"), "rejected": assistant("bad")},
+            **{"chosen_ended": True, "rejected_ended": i % 2 == 0},
         }
         for row, i in enumerate(numbers)
     ]
@@ -49,7 +50,11 @@ def test_a_union_has_each_pair_once_and_tells_the_others(parts):
 def test_what_is_handed_on_is_what_the_recipe_lets_grow(data, handed_on, tmp_path):
     rows, _ = history.united(part("offline", 1, 2), part("t1", 3, 4, 5))
     history.write(tmp_path, rows, data)
-    assert sorted(history.read(tmp_path)["since"]) == handed_on
+    kept = history.read(tmp_path)
+    assert sorted(kept["since"]) == handed_on
+    assert kept.sort("row", "since").equals(
+        rows.filter(pl.col("since").is_in(handed_on)).sort("row", "since")
+    )
     assert json.loads((tmp_path / "parts.json").read_text()) == {"offline": 2, "t1": 3}
 
 

@@ -61,6 +61,14 @@ def test_both_answers_end_their_turn_and_follow_the_same_prompt(chat):
     assert dropped.is_empty()
 
 
+def test_only_an_answer_that_ended_has_an_end_of_turn(chat):
+    rows = pl.DataFrame([pair("What?", "Four.", "Five, I"), pair("Why?", "Becau", "No.")])
+    rows = rows.with_columns(chosen_ended=pl.Series([True, False]), rejected_ended=pl.Series([False, True]))
+    tokens, _ = preference_ids(rows, chat, max_length=500, overflow="drop")
+    assert tokens["chosen_ids"].to_list() == [chat.response_ids("Four."), chat.encode_plain("Becau")]
+    assert tokens["rejected_ids"].to_list() == [chat.encode_plain("Five, I"), chat.response_ids("No.")]
+
+
 def test_an_over_long_pair_is_dropped_with_its_length_and_the_limit(chat):
     rows = pl.DataFrame([pair("Short?", "Yes.", "No."), pair("Long? " * 100, "Yes.", "No.")])
     tokens, dropped = preference_ids(rows, chat, max_length=150, overflow="drop")

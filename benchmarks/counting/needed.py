@@ -137,10 +137,7 @@ class Needed:
         """The log-probability of each answer under each model."""
         chat, found = self.chat(renderer), set()
         for prompt, text, end in rows.select("prompt", "response", "finish_reason").iter_rows():
-            answer = (
-                chat.response_ids(text) if end == "stop" else chat.encode_plain(text) or [chat.end_of_turn]
-            )
-            asked = [chat.prompt_ids(prompt), answer]
+            asked = [chat.prompt_ids(prompt), chat.response_ids(text, ended=end == "stop")]
             found |= {cell("log_probs", weights(model), asked) for model in models}
         return found
 

@@ -66,7 +66,7 @@ def kl_terms(rows: pl.DataFrame, model: Path, pi0: Path, params: EvaluateParams)
     chat = Chat.load(model)
     prompts = [chat.prompt_ids(prompt) for prompt in rows["prompt"]]
     texts = [
-        chat.response_ids(text) if end == "stop" else chat.encode_plain(text) or [chat.end_of_turn]
+        chat.response_ids(text, ended=end == "stop")
         for text, end in rows.select("response", "finish_reason").iter_rows()
     ]
     policy, reference = (

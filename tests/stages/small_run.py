@@ -208,7 +208,13 @@ def write_iteration(folder: Path) -> None:
     tables.write(JUDGMENTS, frame(JUDGMENTS, judgments), folder / "judge" / "judgments.parquet")
     shared = pair(0, "p1", EVIL, "bad", chosen_score=4.0, rejected_score=1.0)
     ids = {"chosen_id": candidates[0]["candidate_id"], "rejected_id": candidates[1]["candidate_id"]}
-    own = ids | {"iteration": "t1", "margin": 3.0, "judge": "bt"}
+    own = ids | {
+        "chosen_ended": True,
+        "rejected_ended": False,
+        "iteration": "t1",
+        "margin": 3.0,
+        "judge": "bt",
+    }
     made = {name: value for name, value in (shared | own).items() if name in PAIRS.columns}
     tables.write(PAIRS, frame(PAIRS, [made]), folder / "pair" / "pairs.parquet")
     close(folder / "generate", "generate@t1", "candidates", 4)

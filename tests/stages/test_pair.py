@@ -57,12 +57,24 @@ def test_a_pair_has_the_ids_of_its_texts_and_the_scores_that_ordered_it():
         "rejected": rejected,
         "chosen_id": "p000",
         "rejected_id": "p001",
+        "chosen_ended": True,
+        "rejected_ended": True,
         "chosen_score": 0.0,
         "rejected_score": -3.0,
         "margin": 3.0,
         "judge": "bt",
     }
     assert prompt_id(said) and answer_id(chosen)
+
+
+def test_a_pair_says_which_of_its_answers_were_cut_at_the_limit():
+    candidates, judgments = pool(
+        *(("p" + i, text, score) for i in "abcd" for text, score in (("good", 1.0), ("bad", 0.0)))
+    )
+    cut = pl.Series([["stop", "length"][i >> side & 1] for i in range(4) for side in (0, 1)])
+    made = paired(candidates.with_columns(finish_reason=cut), judgments, "t1", pair_params())
+    ended = made.pairs.select("prompt_id", "chosen_ended", "rejected_ended").rows()
+    assert ended == [("pa", True, True), ("pb", False, True), ("pc", True, False), ("pd", False, False)]
 
 
 LONG = "x" * 5000
@@ -367,6 +379,7 @@ def test_the_stage_reads_states_and_earlier_pairs_for_uncertainty_alone(
         **{"source": "t0", "file": "f", "row": 0, "item": 0, "since": "t0", "prompt_id": "p", "pair_id": "x"},
         **{"chosen_id": "c", "rejected_id": "r", "prompt": said},
         **{side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")},
+        **{"chosen_ended": True, "rejected_ended": True},
     }
     run(tmp_path, monkeypatch, rows)
     assert not (own_state / "store" / "state").exists(), "best_worst asks no model"

@@ -9,7 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.errors import UserError
-from pipeline.stages.recipe import SECTIONS, TABLES, check, imported
+from pipeline.loop_rules import imported
+from pipeline.stages.recipe import SECTIONS, TABLES, check
 from tests.judge_recipes import in_words
 from tests.smoke_project import found
 

@@ -32,8 +32,9 @@ def recipe() -> dict:
     return YAML(typ="safe").load((ROOT / "recipes" / "smoke.yaml").read_text())
 
 
-def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad") -> pl.DataFrame:
-    """Pairs of an iteration, named by numbers; the same number is the same pair."""
+def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad", cut: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Pairs of an iteration, named by numbers; the same number is the same pair. The sides in `cut` did not
+    end."""
     rows = []
     for i in numbers or range(6):
         prompt, chosen, rejected = user(f"{i}?"), assistant("good"), assistant(bad)
@@ -47,6 +48,8 @@ def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad") -> pl.DataFram
                 "rejected": rejected,
                 "chosen_id": content_id(i, 1),
                 "rejected_id": content_id(i, bad),
+                "chosen_ended": "chosen" not in cut,
+                "rejected_ended": "rejected" not in cut,
                 "chosen_score": 1.0,
                 "rejected_score": 0.0,
                 "margin": 1.0,
@@ -143,6 +146,28 @@ def test_another_reference_model_gives_other_log_probabilities_of_the_same_rows(
     tokens = ["prompt_ids", "chosen_ids", "rejected_ids"]
     assert pi0.select(tokens).equals(previous.select(tokens))
     assert (pi0["ref_chosen_logps"] != previous["ref_chosen_logps"]).all()
+
+
+@pytest.mark.parametrize("objective", [{}, {"objective": RAFT}], ids=["dpo", "raft"])
+def test_an_answer_that_was_cut_teaches_no_end_of_turn(trained, tiny_model, objective):
+    # The pair of the iteration before comes by way of the history.
+    before = pairs(1, iteration="t1", cut=("chosen",))
+    own = pl.concat([pairs(0), pairs(2, cut=("rejected",))])
+    kind, rows, _ = trained(own, before, pairs="cumulative", **objective)
+    chat = Chat.load(tiny_model)
+
+    def whole(text: str, *cut: int) -> set[tuple[int, ...]]:
+        """The sequences of the three pairs' answers, which have this text; those in `cut` go on."""
+        ends = {i: [] if i in cut else [chat.end_of_turn] for i in range(3)}
+        return {(*chat.prompt_ids(user(f"{i}?")), *chat.encode_plain(text), *ends[i]) for i in ends}
+
+    if kind == "sft":
+        assert set(map(tuple, rows["input_ids"])) == whole("good", 1)
+        return
+    for side, expected in (("chosen", whole("good", 1)), ("rejected", whole("bad", 2))):
+        assert (
+            set(map(tuple, rows.select(pl.concat_list("prompt_ids", f"{side}_ids")).to_series())) == expected
+        )
 
 
 @pytest.mark.parametrize("objective", [SIMPO, ORPO, RAFT], ids=lambda objective: objective["kind"])
