@@ -28,6 +28,7 @@ SERIES = {
     "grad_norm": ("grad_norm",),
     "learning_rate": ("learning_rate",),
     "accuracy": ("accuracy", "rewards/accuracies"),
+    "token_accuracy": ("token_accuracy",),
     "margin": ("margin", "rewards/margins"),
     "chosen_reward": ("rewards/chosen",),
     "rejected_reward": ("rewards/rejected",),

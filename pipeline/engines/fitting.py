@@ -24,6 +24,7 @@ from pipeline.engines.launching import config_digest, launch, world_size
 from pipeline.engines.preference_loss import loss_arguments, preferring
 from pipeline.engines.repeatable import Shuffle, labelled_positions_only, quiet, repeatable
 from pipeline.engines.reward_loss import smoothed
+from pipeline.engines.token_accuracy import counting
 from pipeline.engines.weights import (
     freeze,
     load_language_model,
@@ -210,7 +211,8 @@ def fit_sft(rows: pl.DataFrame, job: Job, base: Path) -> None:
         )
         model, tokenizer = load_language_model(base), load_tokenizer(base)
         freeze(model, job.params, job.run)
-        trainer = job.train(SFTTrainer, model, tokenizer, arguments, rows, lengths_of(rows), base=base)
+        kind, lengths = counting(SFTTrainer), lengths_of(rows)
+        trainer = job.train(kind, model, tokenizer, arguments, rows, lengths, base=base)
         save_trained(trainer, base, job.run.out)
 
 

@@ -127,6 +127,7 @@ def repeatable(trainer: Any, order: Shuffle) -> type:
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             rows = inputs.pop(COUNTED)
+            self.counts = rows > 0
             loss = super().compute_loss(model, inputs, *args, **kwargs)
             if self.loss_is_scaled_for_ga is False:
                 # The trainer takes a plain mean over micro batches; a shorter one must weigh less.

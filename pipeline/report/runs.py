@@ -12,6 +12,7 @@ from pipeline.report.inputs import Folders, Recipe
 SERIES = {
     "loss": "Loss",
     "accuracy": "Accuracy on train pairs",
+    "token_accuracy": "Labels that the model finds most likely",
     "margin": "Reward margin on train pairs",
     "chosen_reward": "Reward of chosen answers",
     "rejected_reward": "Reward of rejected answers",

@@ -63,7 +63,8 @@ def test_the_folder_loads_plainly_and_holds_nothing_of_the_run(kind, tiny, tmp_p
 def test_curves_hold_stable_series_and_show_the_warm_up(kind, tiny, tmp_path):
     run = run_in(tmp_path)
     train(kind, tiny, run)
-    series = {"loss", "grad_norm", "learning_rate"} | (set() if kind == "sft" else {"accuracy", "margin"})
+    series = {"loss", "grad_norm", "learning_rate"}
+    series |= {"token_accuracy"} if kind == "sft" else {"accuracy", "margin"}
     if kind == "dpo":
         series |= {f"{side}_{what}" for side in ("chosen", "rejected") for what in ("reward", "logp")}
     assert {path.stem for path in run.curves.iterdir()} == series
