@@ -47,8 +47,9 @@ demo: setup
 	@printf '\n%s\n' "Done. Look at reports/index.html in a browser; then: dvc dag, dvc plots show, pairmill costs." \
 	  "Edit params.yaml and run dvc repro again: only what the edit changes will run."
 
+# Two files of tests at a time: some of them take several GB of memory, or all cores for a moment.
 test: setup
-	@python -m pytest
+	@python -m pytest --numprocesses 2 --dist loadfile
 
 smoke: setup
 	@python -m pytest -q tests/test_smoke.py

@@ -167,6 +167,8 @@ def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]
         "margin": one.margin,
         "chosen_words": one.chosen_words,
         "rejected_words": one.rejected_words,
+        "chosen_cut": one.chosen_cut,
+        "rejected_cut": one.rejected_cut,
         "dropped": {
             stage: found.accounts[f"{stage}@{one.name}"].reasons for stage in ("generate", "pair", "train")
         },

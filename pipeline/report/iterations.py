@@ -42,6 +42,8 @@ class IterationFacts:
     chosen_words: float
     rejected_words: float
     longer_chosen: float
+    chosen_cut: float
+    rejected_cut: float
     samples: list[dict[str, Any]]
     """What generation.json says of each policy and temperature, and of `all`."""
     examples: pl.DataFrame
@@ -98,6 +100,8 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
         chosen_words=mean(words["chosen_words"]),
         rejected_words=mean(words["rejected_words"]),
         longer_chosen=mean((words["chosen_words"] > words["rejected_words"]).cast(pl.Float64)),
+        chosen_cut=mean((~pairs["chosen_ended"]).cast(pl.Float64)),
+        rejected_cut=mean((~pairs["rejected_ended"]).cast(pl.Float64)),
         samples=sample_figures(name, folder / "generate"),
         examples=examples(pairs),
     )

@@ -75,6 +75,8 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
         ["Words of a chosen answer", number(one.chosen_words, 1)],
         ["Words of a rejected answer", number(one.rejected_words, 1)],
         ["Chosen answer has more words", share(one.longer_chosen)],
+        ["Chosen answer was cut at the limit", share(one.chosen_cut)],
+        ["Rejected answer was cut at the limit", share(one.rejected_cut)],
     ]
     for stage, what in (
         ("generate", "Dropped candidates"),

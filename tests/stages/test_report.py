@@ -176,6 +176,13 @@ def test_an_iteration_shows_who_answered_and_how(page):
     ]
 
 
+def test_an_iteration_shows_which_answers_of_its_pairs_were_cut(page, figures):
+    shown = dict(grid(page, "Pairs of t1"))
+    assert shown["Chosen answer was cut at the limit"] == "0.0%"
+    assert shown["Rejected answer was cut at the limit"] == "100.0%"
+    assert [figures["iterations"]["t1"][f"{side}_cut"] for side in ("chosen", "rejected")] == [0.0, 1.0]
+
+
 def test_other_pair_rules_stand_beside_the_recipes(page, figures):
     rules = grid(page, "Pair rules on t1")
     assert rules[0] == ["best_worst", "none", "1", "1", "3.000", "13.0", "100.0%", "100.0%", "50.0%"]
