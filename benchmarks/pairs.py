@@ -15,7 +15,7 @@ the pairs is faster than these. Pairs that only name their answers would be, and
 every answer, chosen or not.
 
 The peer stops where the pairs are told. The reference's script also writes each prompt with the chat
-template, in the same loop, which ours leaves to training, and which would make the peer slower by a sixth.
+template, in the same loop, which ours leaves to training, and which would make the peer slower by an eighth.
 
     python -m benchmarks.pairs [--rows PROMPTS] [--repeats N]
 """
