@@ -1,10 +1,11 @@
 """The prompted judge: both orders, answers from the row store, and nothing invented whatever happens."""
 
+import asyncio
 import importlib.util
 import pickle
 import re
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -323,18 +324,38 @@ def test_an_absent_endpoint_is_told_with_its_setting(setting, monkeypatch):
     assert re.search(r"127\.0\.0\.1:9.* found none .*set judge_url in exec\.yaml", error(questions(1)))
 
 
-def test_tries_begin_no_faster_than_the_rate_those_sent_again_included(endpoint, setting):
+def test_each_try_waits_for_its_turn_those_sent_again_included(endpoint, setting, monkeypatch):
     setting(judge_requests_per_minute=1200)
-    begun = []
+    waited, paced = [], chat_endpoint.paced
 
-    def fault(place, tries):
-        begun.append(time.monotonic())
-        return Status(503, AT_ONCE) if place < 4 and tries == 0 else None
+    def noting(per_minute):
+        wait = paced(per_minute)
 
-    endpoint.fault = fault
+        async def noted(request):
+            waited.append(per_minute)
+            await wait(request)
+
+        return noted
+
+    monkeypatch.setattr(chat_endpoint, "paced", noting)
+    endpoint.fault = lambda place, tries: Status(503, AT_ONCE) if place < 4 and tries == 0 else None
     compared(questions(4), params())
-    assert len(begun) == 12
-    assert begun[-1] - begun[0] > 11 * 0.05 - 0.04
+    assert waited == [1200] * 12
+
+
+def test_turns_come_at_even_distances_and_are_not_saved_up(monkeypatch):
+    now, begun = 100.0, []
+
+    async def sleep(seconds):
+        begun.append(now + seconds)
+
+    monkeypatch.setattr(chat_endpoint, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(chat_endpoint, "asyncio", SimpleNamespace(sleep=sleep))
+    wait = chat_endpoint.paced(1200)
+    for at in (100.0, 100.0, 100.02, 110.0, 110.0):
+        now = at
+        asyncio.run(wait(None))
+    assert begun == pytest.approx([100.0, 100.05, 100.1, 110.0, 110.05])
 
 
 def test_a_plan_asks_nobody_and_has_no_judgment_that_counts_as_lost(endpoint):
