@@ -11,8 +11,8 @@ decompress the answers: those of a prompt lie anywhere in a table that is ordere
 be left out. 0.19 encode and compress the pairs, on one core, as pyarrow writes; 0.07 hash texts for ids;
 choosing takes 0.08. So the row also says how fast the same tables are read and written with nothing checked,
 chosen or hashed, by Polars, compressed as ours are and not compressed at all: what is left for a stage that
-reads and writes so. Pairs that only name their answers would be faster, and would let training depend on every
-answer, chosen or not.
+reads and writes so. Pairs that only name their answers would be faster, and would let training depend on
+every answer, chosen or not.
 
 The peer stops where the pairs are told. The reference's script also writes each prompt with the chat
 template, in the same loop, which ours leaves to training, and which would make the peer slower by an eighth.
