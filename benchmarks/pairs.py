@@ -36,10 +36,12 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import WORDS, Result, flags, medians, tell
-from pipeline import tables
+from pipeline import pair_texts, tables
+from pipeline.answer_pool import READS
 from pipeline.id_columns import conversation_ids, text_ids
 from pipeline.ledger import Ledger
 from pipeline.pair_rules import PairParams
+from pipeline.pair_texts import with_texts
 from pipeline.pairing import paired
 from pipeline.params import parse
 from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
@@ -100,6 +102,8 @@ def write_tables(folder: Path, rows: pl.DataFrame, rewards: np.ndarray) -> None:
     number = pl.int_range(pl.len(), dtype=pl.Int64)
     candidates = rows.with_columns(
         candidate_id=text_ids(pl.concat_str("prompt_id", number.cast(pl.String))),
+        response_id=text_ids(pl.col("response")),
+        characters=pl.col("response").str.len_chars().cast(pl.Int64),
         policy=pl.lit("policies/t0"),
         sample=number % ANSWERS,
         temperature=pl.lit(1.0),
@@ -120,7 +124,7 @@ def write_tables(folder: Path, rows: pl.DataFrame, rewards: np.ndarray) -> None:
 
 def ours(folder: Path) -> Path:
     """As stage `pair`: from tables to tables."""
-    candidates = tables.read(CANDIDATES, folder / "candidates.parquet")
+    candidates = tables.columns(CANDIDATES, folder / "candidates.parquet", READS)
     judgments = read_judgments(folder / "judgments.parquet")
     found = paired(candidates, judgments, "t1", parse("pair", PairParams, RULE))
     tables.write(PAIRS, found.pairs, folder / "ours" / "pairs.parquet")
@@ -195,9 +199,9 @@ def compared(folder: Path) -> int:
     """The number of pairs, which both sides must give alike: prompt, chosen, rejected and margin."""
     columns = ("prompt", "chosen", "rejected", "margin")
     order = pl.col("prompt").list.first().struct.field("content")
-    mine, theirs = (
-        pl.read_parquet(path).select(columns).sort(order) for path in (ours(folder), peer(folder))
-    )
+    candidates = tables.columns(CANDIDATES, folder / "candidates.parquet", pair_texts.READS)
+    mine = with_texts(tables.read(PAIRS, ours(folder)), candidates).select(columns).sort(order)
+    theirs = pl.read_parquet(peer(folder)).select(columns).sort(order)
     theirs = theirs.select(pl.col(name).cast(kind) for name, kind in mine.schema.items())
     assert mine.equals(theirs), "the two sides differ"
     return mine.height

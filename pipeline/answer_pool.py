@@ -3,41 +3,50 @@
 Scores come from one judge as they are, or from several, each standardised over the prompt's distinct answers:
 less their mean, by their standard deviation (of the population). Nothing is taken over prompts, so what
 becomes of a prompt does not depend on the others. Then the length rule is applied to each judge's scores, and
-their mean is the score. Candidates of one text are one answer: the candidate of the lowest id.
+their mean is the score. Candidates of one text are one answer: the candidate of the lowest id. No text is
+read: that two are the same is seen by `response_id`, and how long one is by `characters`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import polars as pl
 
+from pipeline import tables
 from pipeline.errors import UserError
 from pipeline.id_columns import text_ids
-from pipeline.pair_rules import LengthResidual, NamedJudge, NoLength, OneJudge, PairParams
+from pipeline.pair_rules import LengthResidual, NamedJudge, OneJudge, PairParams
 from pipeline.params import Params
-from pipeline.score_runs import best_first, corrected, run_starts, standardised
+from pipeline.schemas import CANDIDATES
+from pipeline.score_runs import best_first, corrected, runs, standardised
 
+READS = ("candidate_id", "prompt_id", "response_id", "characters", "finish_reason")
+"""The columns of schemas.CANDIDATES that a choice goes by."""
 WITHOUT = {
-    "prompt_id": pl.String,
+    "prompt": pl.Int64,
     "reason": pl.String,
     "value": pl.Float64,
     "threshold": pl.Float64,
     "detail": pl.String,
 }
+"""Of a prompt without a pair: its place in the order of ids, why, and what was measured."""
 LEAST_FOR_RESIDUAL = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """The answers of prompts that have at least two; a position is a row of `answers`."""
+    """The answers of prompts that have at least two, prompt by prompt in the order of ids, and best first;
+    equal scores by candidate id. A position is a place in `rows`, `score` and `characters`."""
 
-    answers: pl.DataFrame
-    """prompt_id, candidate_id, row (of the candidates), score; prompt by prompt in the order of ids, and best
-    first; equal scores by candidate id."""
-    texts: pl.Series
-    """The answers by row."""
+    asked: pl.Series
+    """The ids of all prompts in order, those without two answers among them."""
+    numbers: np.ndarray
+    """The place of each prompt of the pool in `asked`."""
+    rows: np.ndarray
+    """The row of the candidates at each position."""
+    score: np.ndarray
+    characters: np.ndarray
     starts: np.ndarray
     """The position of each prompt's best answer, and behind the last prompt's worst."""
     by_judge: Mapping[str, np.ndarray]
@@ -45,30 +54,16 @@ class Pool:
     noise: np.ndarray
     """For each prompt, how far a margin moves by rescoring; 0 where the recipe says nothing of it."""
     without: pl.DataFrame
-    """The prompts without a pair of answers: prompt_id, reason, value, threshold, detail."""
-
-    @property
-    def score(self) -> np.ndarray:
-        """The score at each position."""
-        return self.answers["score"].to_numpy()
-
-    @cached_property
-    def characters(self) -> np.ndarray:
-        """The length of the answer at each position; counted when it is asked for."""
-        return lengths(self.texts, self.answers["row"])
+    """The prompts without a pair of answers: the columns WITHOUT."""
 
     @property
     def sizes(self) -> np.ndarray:
         """The number of answers of each prompt, at least 2."""
         return np.diff(self.starts)
 
-    def prompts(self) -> pl.Series:
-        """The id of each prompt."""
-        return self.answers["prompt_id"].gather(self.starts[:-1])
-
     def draws(self, seed: int) -> np.ndarray:
         """A number in [0, 2**60) for each prompt, which follows from its id and `seed` alone."""
-        asked = pl.DataFrame({"prompt_id": self.prompts()})
+        asked = self.asked.gather(self.numbers).to_frame("prompt_id")
         digits = text_ids(pl.concat_str(pl.lit(f"pair {seed} "), "prompt_id")).str.slice(0, 15)
         return asked.select(digits.str.to_integer(base=16)).to_series().to_numpy()
 
@@ -94,7 +89,8 @@ def deciding(judgments: pl.DataFrame, rule: Params) -> list[str]:
 
 
 def answer_pool(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairParams) -> Pool:
-    """The pool of an iteration from schemas.CANDIDATES and JUDGMENTS."""
+    """The pool of an iteration from the columns READS of schemas.CANDIDATES, and JUDGMENTS."""
+    assert tables.in_order(CANDIDATES, candidates), "candidates are not in the order of their table"
     judges = deciding(judgments, params.judges)
     unknown = sorted(set(params.noise) ^ set(judges)) if params.noise else []
     if unknown:
@@ -102,39 +98,32 @@ def answer_pool(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairP
             f"params.yaml: pair.noise: expected the noise of each judge that decides, {judges}, or {{}}, "
             f"found {sorted(params.noise)}"
         )
-    distinct, sampled = distinct_answers(candidates)
+    asked, sampled, distinct = distinct_answers(candidates)
     scored, unjudged = with_scores(distinct, candidates["candidate_id"], judgments, judges)
     least = LEAST_FOR_RESIDUAL if isinstance(params.length, LengthResidual) else 2
     scored, few = enough(scored, sampled, least)
-    without = pl.concat([unjudged, few]).sort("prompt_id")
-    return ranked(scored, candidates["response"], judges, params, without)
+    return ranked(scored, asked, judges, params, pl.concat([unjudged, few]).sort("prompt"))
 
 
-def distinct_answers(candidates: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """prompt_id, candidate_id and row of the distinct answers, in the order of prompts; and the number of
-    candidates of each prompt."""
-    columns = {"row": pl.int_range(pl.len(), dtype=pl.Int64), "bytes": pl.col("response").str.len_bytes()}
-    rows = candidates.select("prompt_id", "candidate_id", **columns)
-    if not rows["candidate_id"].is_sorted():
-        rows = rows.sort("candidate_id")
-    # To gather rows by prompt and sort prompts takes a quarter of the time of sorting all rows.
-    groups = rows.group_by("prompt_id").agg("candidate_id", *columns).sort("prompt_id")
-    counts = groups.select("prompt_id", candidates=pl.col("row").list.len())
-    rows = groups.explode("candidate_id", *columns)
-    # Equal texts have equal lengths: only what shares one within a prompt is compared as text.
-    maybe = rows.filter(shared(np.repeat(np.arange(groups.height), counts["candidates"]), rows["bytes"]))
-    told = maybe.with_columns(text=candidates["response"].gather(maybe["row"]))
-    first = told.unique(["prompt_id", "text"], keep="first", maintain_order=True)
-    again = maybe["row"].filter(~maybe["row"].is_in(first["row"].implode()))
-    return rows.drop("bytes").filter(~pl.col("row").is_in(again.implode())), counts
-
-
-def shared(prompt: np.ndarray, size: pl.Series) -> pl.Series:
-    """True where another answer to the prompt has the same size; one number of both sorts faster than two
-    columns are hashed."""
-    both = prompt.astype(np.int64) << 32 | size.to_numpy()
-    ordered = np.sort(both)
-    return pl.Series(np.isin(both, ordered[1:][ordered[1:] == ordered[:-1]]))
+def distinct_answers(candidates: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl.DataFrame]:
+    """The ids of all prompts in order, the candidates of each; and prompt (its place), row and characters of
+    the distinct answers, in the order of prompts and of candidate ids."""
+    ids = candidates["prompt_id"]
+    prompt = ids.rle_id().to_numpy().astype(np.int64)
+    _, starts = runs(prompt)
+    rows = candidates.select(
+        "characters", prompt=pl.Series(prompt), row=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    # Equal texts have equal lengths: only the ids of prompts with two answers of one length are compared.
+    ordered = np.sort(prompt << 32 | candidates["characters"].to_numpy())
+    alike = np.zeros(len(starts), bool)
+    alike[ordered[1:][np.diff(ordered) == 0] >> 32] = True
+    maybe = rows.filter(alike[prompt])
+    told = maybe.with_columns(response_id=candidates["response_id"].gather(maybe["row"]))
+    first = told.select(pl.struct("prompt", "response_id").is_first_distinct()).to_series()
+    distinct = np.ones(len(prompt), bool)
+    distinct[maybe["row"].filter(~first)] = False
+    return ids.gather(starts[:-1]), pl.Series(np.diff(starts)), rows.filter(distinct)
 
 
 def with_scores(
@@ -142,18 +131,18 @@ def with_scores(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The answers of prompts that all of `judges` have judged, with a column of scores for each, named by its
     number; and the prompts that one has not. `candidates` are the ids by row."""
-    silent: list[pl.DataFrame] = []
+    silent = [pl.DataFrame(schema=WITHOUT)]
     for number, judge in enumerate(judges):
         scores = scores_by(candidates, judgments.filter(pl.col("judge") == judge))
         answers = answers.with_columns(scores.gather(answers["row"]).alias(f"{number}"))
-        none = answers.select(pl.col(f"{number}").is_null().all().over("prompt_id")).to_series()
-        lost = answers.filter(none).select("prompt_id").unique(maintain_order=True)
-        silent.append(lost.with_columns(reason=pl.lit("not judged"), detail=pl.lit(f"by {judge}")))
-        answers = answers.filter(~none)
+        if answers[f"{number}"].null_count():
+            none = answers.select(pl.col(f"{number}").is_null().all().over("prompt")).to_series()
+            lost = answers.filter(none).select("prompt").unique(maintain_order=True)
+            silent.append(lost.with_columns(reason=pl.lit("not judged"), detail=pl.lit(f"by {judge}")))
+            answers = answers.filter(~none)
         missing = answers[f"{number}"].null_count()
         assert missing == 0, f"a candidate of a judged prompt has no judgment by {judge} ({missing} of them)"
-    numbers = {"value": pl.lit(None, pl.Float64), "threshold": pl.lit(None, pl.Float64)}
-    return answers, pl.concat(silent).with_columns(**numbers).select(list(WITHOUT))
+    return answers, pl.concat(silent, how="diagonal")
 
 
 def scores_by(candidates: pl.Series, judgments: pl.DataFrame) -> pl.Series:
@@ -166,11 +155,12 @@ def scores_by(candidates: pl.Series, judgments: pl.DataFrame) -> pl.Series:
     return own["score"]
 
 
-def enough(answers: pl.DataFrame, candidates: pl.DataFrame, least: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def enough(answers: pl.DataFrame, sampled: pl.Series, least: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The answers of prompts that have at least two, or three for a residual; and the other prompts."""
-    counted = answers.with_columns(n=pl.len().over("prompt_id"))
-    few = counted.filter(pl.col("n") < least).unique("prompt_id", keep="first", maintain_order=True)
-    few = few.join(candidates, on="prompt_id", how="left", validate="1:1", maintain_order="left")
+    numbers, starts = runs(answers["prompt"].to_numpy())
+    sizes = np.diff(starts)
+    lost = numbers[sizes < least]
+    few = pl.DataFrame({"prompt": lost, "n": sizes[sizes < least], "candidates": sampled.gather(lost)})
     reason = (
         pl.when(pl.col("candidates") == 1)
         .then(pl.lit("one answer"))
@@ -178,35 +168,29 @@ def enough(answers: pl.DataFrame, candidates: pl.DataFrame, least: int) -> tuple
         .then(pl.lit("identical answers"))
         .otherwise(pl.lit("too few answers for a residual"))
     )
-    lost = few.select(
-        "prompt_id",
+    told = few.select(
+        "prompt",
         reason=reason,
         value=pl.col("n").cast(pl.Float64),
         threshold=pl.lit(float(least)),
         detail=pl.format("candidates: {}", "candidates"),
     )
-    return counted.filter(pl.col("n") >= least).drop("n"), lost
-
-
-def lengths(texts: pl.Series, rows: pl.Series) -> np.ndarray:
-    """The characters of the texts at `rows`."""
-    return texts.gather(rows).str.len_chars().cast(pl.Int64).to_numpy()
+    return answers.filter(np.repeat(sizes >= least, sizes)), told
 
 
 def ranked(
     rows: pl.DataFrame,
-    texts: pl.Series,
+    asked: pl.Series,
     judges: Sequence[str],
     params: PairParams,
     without: pl.DataFrame,
 ) -> Pool:
-    """The pool of `rows`, which stand in the order of prompts and candidates."""
-    starts = run_starts(rows["prompt_id"])
-    plain = isinstance(params.length, NoLength)
-    characters = np.zeros(rows.height) if plain else lengths(texts, rows["row"]).astype(np.float64)
-    parts, noise = [], np.zeros(len(starts) - 1)
+    """The pool of `rows`, which stand in the order of the prompts `asked` and of candidates."""
+    numbers, starts = runs(rows["prompt"].to_numpy())
+    characters = rows["characters"].to_numpy()
+    parts, noise = [], np.zeros(len(numbers))
     for number, judge in enumerate(judges):
-        values, scale = rows[f"{number}"].to_numpy(), np.ones(len(starts) - 1)
+        values, scale = rows[f"{number}"].to_numpy(), np.ones(len(numbers))
         if len(judges) > 1:
             values, scale = standardised(values, starts)
         # Two scores make a margin, and each may move.
@@ -214,10 +198,12 @@ def ranked(
         parts.append(corrected(values, characters, starts, params.length))
     score = np.sum(parts, axis=0) / len(judges) if len(judges) > 1 else parts[0]
     order = best_first(score, starts)
-    answers = rows.select("prompt_id", "candidate_id", "row")[order]
     return Pool(
-        answers=answers.with_columns(score=pl.Series(score[order], dtype=pl.Float64)),
-        texts=texts,
+        asked=asked,
+        numbers=numbers,
+        rows=rows["row"].to_numpy()[order],
+        score=score[order],
+        characters=characters[order],
         starts=starts,
         by_judge={judge: part[order] for judge, part in zip(judges, parts, strict=True)},
         noise=noise,

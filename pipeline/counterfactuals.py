@@ -14,10 +14,8 @@ import polars as pl
 from pipeline.answer_pool import Pool, answer_pool
 from pipeline.pair_rules import CounterfactualParams, MeanOfJudges, NoLength, PairParams, Uncertainty, told
 from pipeline.pair_strategies import all_pairs
-from pipeline.pairing import sifted
+from pipeline.pairing import ENDS, ends, sifted
 from pipeline.schemas import COUNTERFACTUALS
-
-ENDS = ["chosen", "rejected"]
 
 
 def alternatives(params: PairParams, others: CounterfactualParams) -> Iterator[PairParams]:
@@ -43,6 +41,7 @@ def counterfactuals(
 ) -> pl.DataFrame:
     """A row for each alternative (schemas.COUNTERFACTUALS), the recipe's own first.
 
+    `candidates` have the columns answer_pool.READS.
     `pairs` (schemas.PAIRS) are what the recipe's rule has made, which is taken as it is.
     """
     pools: dict[str, Pool] = {}
@@ -52,17 +51,19 @@ def counterfactuals(
         length = told(rule.length)
         if length not in pools:
             pools[length] = answer_pool(candidates, judgments, rule)
-        kept = sifted(pools[length], rule).kept if number else positions_of(pairs, pools[length])
-        ids = pl.DataFrame({end: pools[length].answers["candidate_id"].gather(kept[end]) for end in ENDS})
+        pool = pools[length]
+        kept = sifted(pool, rule).kept if number else positions_of(pairs, pool, candidates["candidate_id"])
+        named = ends(candidates.select("candidate_id"), pool, kept)
+        ids = pl.DataFrame({end: own["candidate_id"] for end, own in named.items()})
         chosen = chosen if number else ids
-        shared = ids.join(chosen, on=ENDS, how="semi").height
+        shared = ids.join(chosen, on=list(ENDS), how="semi").height
         rows.append(
             {
                 "number": number,
                 "strategy": told(rule.strategy),
                 "length": length,
                 "prompts": candidates["prompt_id"].n_unique(),
-                **figures(pools[length], kept),
+                **figures(pool, kept),
                 "overlap": shared / ids.height if ids.height else None,
                 "agreement": agreement(ids, judgments),
             }
@@ -70,10 +71,10 @@ def counterfactuals(
     return pl.DataFrame(rows, schema=COUNTERFACTUALS.schema)
 
 
-def positions_of(pairs: pl.DataFrame, pool: Pool) -> pl.DataFrame:
-    """`Sifted.kept` of pairs that were made of this pool."""
-    places = pool.answers.select("candidate_id").with_row_index("place")
-    found = pairs.select("prompt_id", "margin", *(f"{end}_id" for end in ENDS))
+def positions_of(pairs: pl.DataFrame, pool: Pool, candidates: pl.Series) -> pl.DataFrame:
+    """`Sifted.kept` of pairs that were made of this pool; `candidates` are the ids by row."""
+    places = candidates.gather(pool.rows).to_frame("candidate_id").with_row_index("place")
+    found = pairs.select("margin", *(f"{end}_id" for end in ENDS), prompt="prompt_id")
     for end in ENDS:
         named = places.rename({"candidate_id": f"{end}_id", "place": end})
         found = found.join(named, on=f"{end}_id", how="inner", validate="m:1", maintain_order="left")
@@ -91,7 +92,7 @@ def figures(pool: Pool, kept: pl.DataFrame) -> dict[str, float | int | None]:
         "longer_chosen": 0.5 + 0.5 * np.sign(gap),
     }
     return {
-        "paired": kept["prompt_id"].n_unique(),
+        "paired": kept["prompt"].n_unique(),
         "pairs": kept.height,
         **{name: float(np.mean(values)) if kept.height else None for name, values in means.items()},
     }

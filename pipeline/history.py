@@ -20,7 +20,8 @@ Data = Literal["current", "cumulative"]
 
 
 def of_iteration(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs of one iteration (schemas.PAIRS) as history; their origin is their place in pairs.parquet."""
+    """The pairs of one iteration (schemas.PAIRS, with texts) as history; their origin is their place in
+    pairs.parquet."""
     place = {"source": pl.col("iteration"), "file": pl.lit("pairs.parquet"), "item": pl.lit(0, pl.Int64)}
     placed = pairs.with_row_index("row").with_columns(
         pl.col("row").cast(pl.Int64), **place, since=pl.col("iteration")
@@ -42,13 +43,17 @@ def united(*parts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def read(folder: Path) -> pl.DataFrame:
-    """What the iteration before left in its training folder."""
+    """What an iteration trains on; of t0, what every iteration does besides its own pairs."""
     return tables.read(HISTORY, folder / "history.parquet")
 
 
-def write(folder: Path, pairs: pl.DataFrame, data: Data) -> None:
-    """Write what the next iteration adds to its own pairs, and how many pairs of each part this one has."""
-    kept = pairs if data == "cumulative" else pairs.filter(since=OFFLINE)
-    tables.write(HISTORY, kept, folder / "history.parquet")
+def kept(before: pl.DataFrame, data: Data) -> pl.DataFrame:
+    """What an iteration adds to its own pairs of those that the iteration before trained on."""
+    return before if data == "cumulative" else before.filter(since=OFFLINE)
+
+
+def write(folder: Path, pairs: pl.DataFrame) -> None:
+    """Write pairs, and how many there are of each part."""
+    tables.write(HISTORY, pairs, folder / "history.parquet")
     parts = pairs.group_by("since").len().sort("since").iter_rows()
     write_json(folder / "parts.json", dict(parts))

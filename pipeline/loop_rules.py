@@ -23,7 +23,7 @@ def check_loop(sections: Mapping[str, Any]) -> None:
     """Raise UserError for the first thing in the parsed `sections` that does not go with another."""
     check_judge(sections["judge"])
     check_pair(sections["pair"], [one.kind for one in sections["judge"].jury])
-    check_exploration(sections["pair"].strategy, sections["train"].pairs)
+    check_exploration(sections["pair"].strategy, sections["gather"].pairs)
     check_best_of_n(sections["pair"].strategy.name, sections["train"].objective.kind)
     for name in ("judge", "evaluate_judges"):
         if how := sections[name].prompted:
@@ -75,8 +75,8 @@ def check_exploration(strategy: Any, data: str) -> None:
     """Uncertainty is that of all earlier pairs, which are kept where they are trained on."""
     if strategy.name == "uncertainty" and data != "cumulative":
         raise UserError(
-            "params.yaml: train.pairs: expected cumulative with pair.strategy uncertainty, which goes by the "
-            f"pairs of all earlier iterations, found {data}"
+            "params.yaml: gather.pairs: expected cumulative with pair.strategy uncertainty, which goes by "
+            f"the pairs of all earlier iterations, found {data}"
         )
 
 

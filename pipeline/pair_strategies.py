@@ -156,10 +156,11 @@ def uncertain(pool: Pool, known: Known, eta: float, budget: float) -> Proposed:
     fewer than two are, with what the second nearest would have cost."""
     chosen, rejected = positions(pool)
     second, score = np.zeros(len(chosen)), pool.score
-    rows = pool.answers["row"].to_numpy()
     for prompt, (begin, end) in enumerate(pairwise(pool.starts)):
         own = slice(begin, end)
-        found = most_uncertain(known.features[rows[own]], score[own], known.white, eta=eta, budget=budget)
+        found = most_uncertain(
+            known.features[pool.rows[own]], score[own], known.white, eta=eta, budget=budget
+        )
         # Best first: the two places that cost least are the first two.
         better, worse = (0, 1) if found is None else (found.better, found.worse)
         chosen[prompt], rejected[prompt] = begin + better, begin + worse

@@ -14,12 +14,13 @@ import polars as pl
 
 from pipeline.answer_pool import WITHOUT, Pool, answer_pool
 from pipeline.exploration import Known
-from pipeline.id_columns import conversation_ids, pair_ids, text_ids
+from pipeline.id_columns import pair_ids
 from pipeline.pair_rules import AgreementOfJudges, PairParams
 from pipeline.pair_strategies import Proposed, strategy
 from pipeline.schemas import PAIRS
 
 FILE = "candidates.parquet"
+ENDS = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Sifted:
     """Proposed pairs with what became of them: row by row, in the order of prompts."""
 
     rows: pl.DataFrame
-    """prompt_id, item (within the prompt), chosen and rejected (positions in the pool), margin; and of what
-    is no pair: reason, value, threshold, detail."""
+    """prompt (its place in the order of ids), item (within the prompt), chosen and rejected (positions in the
+    pool), margin; and of what is no pair: reason, value, threshold."""
 
     @property
     def kept(self) -> pl.DataFrame:
@@ -43,7 +44,7 @@ def sifted(pool: Pool, params: PairParams, known: Known | None = None) -> Sifted
     number = np.searchsorted(pool.starts, proposed.chosen, side="right") - 1
     rows = pl.DataFrame(
         {
-            "prompt_id": pool.prompts().gather(number),
+            "prompt": pool.numbers[number],
             "chosen": proposed.chosen,
             "rejected": proposed.rejected,
             "margin": margin,
@@ -56,14 +57,12 @@ def sifted(pool: Pool, params: PairParams, known: Known | None = None) -> Sifted
         new = which & (reason == 0)
         reason[new], value[new], threshold[new] = len(names), measured[new], limit[new]
         names.append(name)
-    ids = pool.answers["candidate_id"]
     return Sifted(
         rows.with_columns(
             item=pl.Series(np.arange(len(number)) - np.searchsorted(number, number), dtype=pl.Int64),
             reason=pl.Series(names, dtype=pl.String).gather(reason),
             value=pl.Series(value).fill_nan(None),
             threshold=pl.Series(threshold).fill_nan(None),
-            detail=ids.gather(proposed.chosen) + " " + ids.gather(proposed.rejected),
         )
     )
 
@@ -89,34 +88,36 @@ def reasons(
         yield "the judges disagree", lowest <= 0, lowest, zero
 
 
+def ends(candidates: pl.DataFrame, pool: Pool, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The candidates that are chosen, and those that are rejected, in `rows` of Sifted."""
+    return {side: candidates[pool.rows[rows[side].to_numpy()]] for side in ENDS}
+
+
 def as_pairs(candidates: pl.DataFrame, pool: Pool, kept: pl.DataFrame, iteration: str) -> pl.DataFrame:
-    """The pairs of `kept` (schemas.PAIRS) in the order of prompts, with texts from `candidates`."""
-    ends = {side: pool.answers[kept[side]] for side in ("chosen", "rejected")}
-    texts = {side: candidates["response"].gather(own["row"]) for side, own in ends.items()}
-    stopped = candidates["finish_reason"] == "stop"
+    """The pairs of `kept` (schemas.PAIRS) in the order of prompts."""
+    answers = ends(candidates.select("candidate_id", "response_id", "finish_reason"), pool, kept)
     rows = pl.DataFrame(
         {
-            "prompt_id": kept["prompt_id"],
-            "prompt": candidates["prompt"].gather(ends["chosen"]["row"]),
-            **{f"{side}_text": text for side, text in texts.items()},
-            **{f"{side}_id": own["candidate_id"] for side, own in ends.items()},
-            **{f"{side}_ended": stopped.gather(own["row"]) for side, own in ends.items()},
-            **{f"{side}_score": own["score"] for side, own in ends.items()},
+            "prompt_id": pool.asked.gather(kept["prompt"]),
+            **{f"{side}_id": own["candidate_id"] for side, own in answers.items()},
+            **{f"{side}_ended": own["finish_reason"] == "stop" for side, own in answers.items()},
+            **{f"{side}_score": pool.score[kept[side].to_numpy()] for side in ENDS},
+            **{side: own["response_id"] for side, own in answers.items()},
             "margin": kept["margin"],
         }
     )
-    answer = {side: [pl.struct(role=pl.lit("assistant"), content=f"{side}_text")] for side in ends}
-    # Columns of their own, not parts of one expression, so that they are hashed side by side.
-    hashed = rows.select(
-        conversation_ids(pl.col("prompt")).alias("prompt"),
-        *(text_ids(pl.col(f"{side}_text")).alias(side) for side in ends),
-    )
     return rows.with_columns(
-        hashed.select(pair_id=pair_ids(*map(pl.col, hashed.columns))).to_series(),
+        pair_id=pair_ids(*map(pl.col, ("prompt_id", *ENDS))),
         iteration=pl.lit(iteration),
         judge=pl.lit("+".join(pool.by_judge)),
-        **{side: pl.concat_list(own) for side, own in answer.items()},
     ).select(list(PAIRS.columns))
+
+
+def refusals(candidates: pl.DataFrame, pool: Pool, rows: pl.DataFrame) -> pl.DataFrame:
+    """item and the columns WITHOUT of what is no pair; its detail are the two candidates."""
+    lost = rows.drop_nulls("reason")
+    ids = [own["candidate_id"] for own in ends(candidates.select("candidate_id"), pool, lost).values()]
+    return lost.with_columns(detail=ids[0] + " " + ids[1]).select("item", *WITHOUT)
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,22 @@ def paired(
     params: PairParams,
     known: Known | None = None,
 ) -> Paired:
-    """The pairs of an iteration; every prompt is pairs, lines of the ledger, or both.
+    """The pairs of an iteration, from the columns answer_pool.READS of its candidates and from judgments.
+
+    Every prompt is pairs, lines of the ledger, or both.
 
     A line's `row` is the number of the prompt in the order of ids, `item` that of the proposed pair, its
     value what was measured, and its detail the two candidates.
     """
     pool = answer_pool(candidates, judgments, params)
     found = sifted(pool, params, known)
-    prompts = candidates.select("prompt_id").unique().sort("prompt_id").with_row_index("row")
-    refused = found.rows.drop_nulls("reason").select("item", *WITHOUT)
-    lost = pl.concat([pool.without.select(pl.lit(0, pl.Int64).alias("item"), *WITHOUT), refused])
-    lost = lost.join(prompts, on="prompt_id", how="left", validate="m:1", maintain_order="left")
-    origin = {"source": pl.lit(iteration), "file": pl.lit(FILE), "row": pl.col("row").cast(pl.Int64)}
+    alone = pool.without.select(pl.lit(0, pl.Int64).alias("item"), *WITHOUT)
+    lost = pl.concat([alone, refusals(candidates, pool, found.rows)])
+    origin = {"source": pl.lit(iteration), "file": pl.lit(FILE), "row": pl.col("prompt")}
     return Paired(
         pairs=as_pairs(candidates, pool, found.kept, iteration),
-        dropped=lost.with_columns(**origin),
-        asked=prompts.height + found.rows.filter(pl.col("item") > 0).height,
+        dropped=lost.with_columns(pool.asked.gather(lost["prompt"]).alias("prompt_id"), **origin).drop(
+            "prompt"
+        ),
+        asked=len(pool.asked) + found.rows.filter(pl.col("item") > 0).height,
     )

@@ -25,10 +25,11 @@ from pipeline.cards import Account, CardFacts, Terms, card
 from pipeline.errors import UserError
 from pipeline.ledger import write_json
 from pipeline.pair_facts import facts_by, margin_quantiles, pair_facts
+from pipeline.pair_texts import told_pairs
 from pipeline.params import PARAMS_FILE, load
 from pipeline.provenance import Step, provenance, read_lock, step
 from pipeline.released import RELEASED, with_origin
-from pipeline.schemas import MIX, PAIRS, SLICE
+from pipeline.schemas import MIX, SLICE
 from pipeline.source_params import Source
 from pipeline.tables import Table
 
@@ -97,7 +98,7 @@ def mix(target: str, name: str, lock: Mapping[str, Step]) -> Publication:
 
 def pairs_of(name: str, lock: Mapping[str, Step]) -> pl.DataFrame:
     """The pairs of one iteration, with the origin of each prompt."""
-    pairs = tables.read(PAIRS, step(lock, f"pair@{name}").folder / "pairs.parquet")
+    pairs = told_pairs(step(lock, f"generate@{name}").folder, step(lock, f"pair@{name}").folder)
     return with_origin(pairs, tables.read(SLICE, step(lock, "prompts").folder / f"{name}.parquet"))
 
 

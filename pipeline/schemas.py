@@ -166,10 +166,12 @@ CANDIDATES = Table(
         "sample": pl.Int64,
         "temperature": pl.Float64,
         "response": pl.String,
+        "response_id": pl.String,  # the same for the same text
+        "characters": pl.Int64,
         "tokens": pl.Int64,
         "finish_reason": pl.String,
     },
-    key=("candidate_id",),
+    key=("prompt_id", "candidate_id"),
     rules={"finish_reason is stop or length": pl.col("finish_reason").is_in(["stop", "length"])},
 )
 
@@ -184,11 +186,12 @@ JUDGMENTS = Table(
         "disagreement": pl.Float64,  # of both orders of a question, mean over the answer's; null without one
         "comparisons": pl.Int64,  # questions in which the answer stood beside another
     },
-    key=("candidate_id", "judge"),
+    key=("prompt_id", "candidate_id", "judge"),
     nullable=frozenset({"disagreement"}),
     rules={"score is a finite number": pl.col("score").is_finite()},
 )
 
+#: Which candidate is preferred to which, and by how much; the texts are those of CANDIDATES.
 PAIRS = Table(
     name="pairs",
     made_by="pair",
@@ -196,9 +199,6 @@ PAIRS = Table(
         "prompt_id": pl.String,
         "pair_id": pl.String,
         "iteration": pl.String,
-        "prompt": MESSAGES,
-        "chosen": MESSAGES,
-        "rejected": MESSAGES,
         "chosen_id": pl.String,
         "rejected_id": pl.String,
         "chosen_ended": pl.Boolean,  # false for an answer cut at the limit, which holds no end of turn
@@ -209,7 +209,10 @@ PAIRS = Table(
         "judge": pl.String,  # whose scores these are; those of several that were joined with a +
     },
     key=("iteration", "prompt_id", "pair_id"),
-    rules={"the margin is positive": pl.col("margin") > 0, **PREFERENCE_RULES},
+    rules={
+        "the margin is positive": pl.col("margin") > 0,
+        "chosen and rejected are two candidates": pl.col("chosen_id") != pl.col("rejected_id"),
+    },
 )
 
 #: One row per pair rule, the recipe's own is number 0: what it gives from the candidates of an iteration.
@@ -234,10 +237,10 @@ COUNTERFACTUALS = Table(
     nullable=frozenset({"margin", "length_gap", "longer_chosen", "overlap", "agreement"}),
 )
 
-#: What the next iteration trains on besides its own pairs, no pair twice.
+#: The pairs that an iteration trains on, with their texts, no pair twice.
 HISTORY = Table(
     name="history",
-    made_by="train",
+    made_by="gather",
     columns=ORIGIN
     | {
         "since": pl.String,  # an iteration, or `offline` for the pairs of a mix

@@ -4,7 +4,6 @@
 """
 
 import numpy as np
-import polars as pl
 
 from pipeline.pair_rules import LengthPenalty, LengthResidual
 from pipeline.params import Params
@@ -13,11 +12,10 @@ NEAR_ZERO = 1e-9
 """A residual that is smaller, as a part of the span of scores, is a rounding error."""
 
 
-def run_starts(prompts: pl.Series) -> np.ndarray:
-    """Where each run of equal ids begins, and the end."""
-    begins = prompts.rle_id().to_numpy()
-    first = np.flatnonzero(np.diff(begins, prepend=-1)) if len(begins) else np.zeros(0, np.int64)
-    return np.append(first, len(begins)).astype(np.int64)
+def runs(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each run of equal numbers, and where each begins, and behind the last one's end."""
+    first = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return numbers[first], np.append(first, len(numbers))
 
 
 def best_first(score: np.ndarray, starts: np.ndarray) -> np.ndarray:

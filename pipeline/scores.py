@@ -25,8 +25,10 @@ def demand_finite(judgments: pl.DataFrame, where: str) -> None:
 
 
 def read_judgments(path: Path) -> pl.DataFrame:
-    """A table of judgments (schemas.JUDGMENTS); UserError as `tables.read`, and as `demand_finite`."""
-    judgments = tables.unchecked(JUDGMENTS, path)
+    """candidate_id, judge and score of a table of judgments (schemas.JUDGMENTS).
+
+    Raises UserError as `tables.columns` and `demand_finite` do.
+    """
+    judgments = tables.columns(JUDGMENTS, path, ("candidate_id", "judge", "score"))
     demand_finite(judgments, str(path))
-    tables.check(JUDGMENTS, judgments)
     return judgments

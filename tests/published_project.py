@@ -15,7 +15,7 @@ import pytest
 from pipeline import tables
 from pipeline.ids import answer_id, content_id, pair_id, prompt_id
 from pipeline.ledger import Ledger
-from pipeline.schemas import MIX, PAIRS, PREFERENCES, SLICE
+from pipeline.schemas import CANDIDATES, MIX, PAIRS, PREFERENCES, SLICE
 
 LICENCES = {"alpha": ("MIT", "true"), "beta": ("CC-BY-NC-4.0", "false"), "gamma": ("Reddit terms", "true")}
 MIXES = {"demo": ["alpha"], "tainted": ["alpha", "beta"], "odd": ["alpha", "gamma"]}
@@ -112,17 +112,34 @@ def pairs_of(iteration: str) -> pl.DataFrame:
     return pl.DataFrame([pair(iteration, row) for row in slice_of(iteration).to_dicts()], schema=PAIRS.schema)
 
 
+def texts(iteration: str) -> tuple[str, str]:
+    """The chosen and the rejected answer of every pair."""
+    return f"a good answer of {iteration}", "bad"
+
+
+def candidates_of(iteration: str) -> pl.DataFrame:
+    """The two answers to each prompt of the iteration's slice."""
+    rows = [
+        {
+            "candidate_id": content_id(row["prompt_id"], iteration, sample),
+            **{name: row[name] for name in ("prompt_id", "prompt")},
+            **{"policy": "policies/t0", "sample": sample, "temperature": 1.0, "response": text},
+            "response_id": answer_id(conversation(("assistant", text))),
+            **{"characters": len(text), "tokens": 5, "finish_reason": "stop"},
+        }
+        for row in slice_of(iteration).to_dicts()
+        for sample, text in enumerate(texts(iteration))
+    ]
+    return pl.DataFrame(rows, schema=CANDIDATES.schema)
+
+
 def pair(iteration: str, row: dict) -> dict:
-    chosen = conversation(("assistant", f"a good answer of {iteration}"))
-    rejected = conversation(("assistant", "bad"))
+    chosen, rejected = (conversation(("assistant", text)) for text in texts(iteration))
     margin = 0.5 + row["row"]
     return {
         "prompt_id": row["prompt_id"],
         "pair_id": pair_id(row["prompt"], chosen, rejected),
         "iteration": iteration,
-        "prompt": row["prompt"],
-        "chosen": chosen,
-        "rejected": rejected,
         "chosen_id": content_id(row["prompt_id"], iteration, 0),
         "rejected_id": content_id(row["prompt_id"], iteration, 1),
         "chosen_ended": True,
@@ -140,7 +157,9 @@ def make_iterations(made: Path) -> None:
         tables.write(SLICE, slice_of(name), made / "prompts" / f"{name}.parquet")
         prompts += slice_of(name).height
         pairs = pairs_of(name)
-        tables.write(PAIRS, pairs, made / "iterations" / name / "pair" / "pairs.parquet")
+        folder = made / "iterations" / name
+        tables.write(PAIRS, pairs, folder / "pair" / "pairs.parquet")
+        tables.write(CANDIDATES, candidates_of(name), folder / "generate" / "candidates.parquet")
         Ledger(f"generate@{name}", "candidates").close(24, 24, made / "iterations" / name / "generate")
         Ledger(f"pair@{name}", "prompts").close(
             pairs.height, pairs.height, made / "iterations" / name / "pair"

@@ -233,7 +233,7 @@ def test_a_window_in_which_nothing_fits_names_the_key_to_raise(project):
 
 def test_a_training_window_in_which_nothing_fits_names_the_key_to_raise(project):
     change(project, "train.training.max_length", 20)
-    words = ("t1", "data/iterations/t1/pair", "data/training/t0", *["models/policies/t0"] * 2)
+    words = ("t1", "data/history/t1", *["models/policies/t0"] * 2)
     outs = ("models/policies/t9", "models/checkpoints/t9", "data/curves/t9", "data/training/t9")
     told = refused(project, "train", *words, *outs)
     assert "train@t1: expected pairs of at most 20 tokens, found none" in told

@@ -20,7 +20,7 @@ def project(smoke, tmp_path):
 def test_another_iteration_runs_that_iteration_and_what_looks_at_all_of_them(project):
     change(project, "iterations.t3", {"prev": "t2", "variant": "checkpoints/t1/0.5"})
     ran = executed(must(project, "dvc", "repro"))
-    iteration = ["generate@t3", "judge@t3", "pair@t3", "train@t3", "evaluate@t3"]
+    iteration = ["generate@t3", "judge@t3", "pair@t3", "gather@t3", "train@t3", "evaluate@t3"]
     over_all = ["select", "control", "release", "report"]
     assert sorted(ran) == sorted(["recipe", *iteration, "counterfactual@t3", *over_all])
     assert [name for name in ran if name in iteration] == iteration

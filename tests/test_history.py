@@ -45,16 +45,14 @@ def test_a_union_has_each_pair_once_and_tells_the_others(parts):
 
 
 @pytest.mark.parametrize(
-    ("data", "handed_on"), [("current", ["offline"] * 2), ("cumulative", ["offline"] * 2 + ["t1"] * 3)]
+    ("data", "kept"), [("current", ["offline"] * 2), ("cumulative", ["offline"] * 2 + ["t1"] * 3)]
 )
-def test_what_is_handed_on_is_what_the_recipe_lets_grow(data, handed_on, tmp_path):
+def test_what_is_trained_on_again_is_what_the_recipe_lets_grow(data: history.Data, kept, tmp_path):
     rows, _ = history.united(part("offline", 1, 2), part("t1", 3, 4, 5))
-    history.write(tmp_path, rows, data)
-    kept = history.read(tmp_path)
-    assert sorted(kept["since"]) == handed_on
-    assert kept.sort("row", "since").equals(
-        rows.filter(pl.col("since").is_in(handed_on)).sort("row", "since")
-    )
+    history.write(tmp_path, rows)
+    found = history.kept(history.read(tmp_path), data)
+    assert sorted(found["since"]) == kept
+    assert found.sort("row", "since").equals(rows.filter(pl.col("since").is_in(kept)).sort("row", "since"))
     assert json.loads((tmp_path / "parts.json").read_text()) == {"offline": 2, "t1": 3}
 
 
@@ -63,7 +61,7 @@ def test_a_chain_of_iterations_adds_up(tmp_path):
     before = part("offline", 0)
     for t, numbers in {"t1": (1, 2), "t2": (2, 3), "t3": (3, 0, 4)}.items():
         rows, again = history.united(before, part(t, *numbers))
-        history.write(tmp_path / t, rows, "cumulative")
+        history.write(tmp_path / t, rows)
         before = history.read(tmp_path / t)
         seen[t] = rows.height, again.height
     assert seen == {"t1": (3, 0), "t2": (4, 1), "t3": (5, 2)}
@@ -78,7 +76,7 @@ def test_a_history_with_a_pair_twice_cannot_be_written(tmp_path):
 
 def test_repeated_pairs_fit_into_the_ledger(tmp_path):
     rows, again = history.united(part("offline", 1, 2), part("t1", 2, 1, 3))
-    ledger = Ledger("train@t1", "pairs")
+    ledger = Ledger("gather@t1", "pairs")
     ledger.drop(again, id_column="pair_id")
     counts = ledger.close(5, rows.height, tmp_path)
     assert counts["by_source"] == {"t1": {"the same pair again": 2}}

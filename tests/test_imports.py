@@ -20,6 +20,7 @@ DATA_STAGES = (
     "prompts",
     "sft_mix",
     "pair",
+    "gather",
     "release",
     "report",
     "select",

@@ -14,7 +14,7 @@ from pipeline.pair_strategies import strategy
 from pipeline.pairing import paired
 from pipeline.params import parse
 from tests.pair_rules import PAPER, pair_params
-from tests.stages.answer_pools import Row, pool
+from tests.stages.answer_pools import Row, pool, texts_of
 
 ALL = {
     "best_worst": {},
@@ -36,14 +36,12 @@ FOUR: tuple[Row, ...] = (
 
 def pairs(rows: tuple[Row, ...] | list[Row], name: str, **keys: object) -> list[tuple[str, str]]:
     """First letters of chosen and rejected, the largest margin first."""
-    made = paired(*pool(*rows), "t1", pair_params(name, **keys)).pairs
+    candidates, judgments = pool(*rows)
+    made = paired(candidates, judgments, "t1", pair_params(name, **keys)).pairs
     ordered = made.sort(
         ["prompt_id", "margin", "chosen_id", "rejected_id"], descending=[False, True, False, False]
     )
-    return [
-        (row["chosen"][0]["content"][0], row["rejected"][0]["content"][0])
-        for row in ordered.iter_rows(named=True)
-    ]
+    return [(chosen[0], rejected[0]) for chosen, rejected in texts_of(ordered, candidates)]
 
 
 @pytest.mark.parametrize(

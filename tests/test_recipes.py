@@ -59,7 +59,8 @@ def test_a_recipe_gives_a_graph_without_cycles_and_a_chain_of_policies(recipe, t
         asked = [dep.def_path for dep in stages[f"generate@{key}"].deps if dep.def_path.startswith("models/")]
         assert asked == models
         assert models[0] in paths(stages[f"train@{key}"].deps)
-        assert f"data/training/{row['prev']}" in paths(stages[f"train@{key}"].deps)
+        assert f"data/history/{row['prev']}" in paths(stages[f"gather@{key}"].deps)
+        assert f"data/history/{key}" in paths(stages[f"train@{key}"].deps)
         assert {f"models/policies/{key}", f"models/checkpoints/{key}"} <= paths(stages[f"train@{key}"].outs)
     made = {path for stage in stages.values() for path in paths(stage.outs)}
     needed = {
@@ -148,7 +149,7 @@ def test_the_paper_loop(paper):
     assert (training.learning_rate, training.epochs, training.global_batch) == (5e-7, 2, 128)
     assert training.schedule == "cosine"
     assert training.warmup_ratio == 0.03
-    assert paper.train.pairs == "cumulative"
+    assert paper.gather.pairs == "cumulative"
     assert paper.offline_pairs.max_pairs == 0
     objective = paper.train.objective
     assert (objective.kind, objective.beta, objective.divergence) == ("dpo", 0.1, "reverse_kl")

@@ -106,7 +106,7 @@ def test_made_again_without_the_row_store_everything_has_the_same_bytes(smoke, t
         shard.unlink()
     again = (
         *("standardize@ultrafeedback", "mix@quickstart", "prompts", "sft_mix", "pack", "generate@t1"),
-        *("judge@t1", "pair@t1", "train@t1", "evaluate@t1", "release", "report"),
+        *("judge@t1", "pair@t1", "gather@t1", "train@t1", "evaluate@t1", "release", "report"),
     )
     output = must(project, "dvc", "repro", "--force", "--single-item", "--no-run-cache", *again)
     assert executed(output) == list(again)
@@ -116,7 +116,7 @@ def test_made_again_without_the_row_store_everything_has_the_same_bytes(smoke, t
 def test_exploration_pairs_what_the_pairs_before_tell_least_of_and_trains_on_it(smoke, tmp_path):
     project = copy(smoke, tmp_path / "project")
     change(project, "pair.strategy", EXPLORATION)
-    change(project, "train.pairs", "cumulative")
+    change(project, "gather.pairs", "cumulative")
     ran = executed(must(project, "dvc", "repro", "train@t2"))
     assert {"pair@t1", "train@t1", "generate@t2", "pair@t2", "train@t2"} <= set(ran)
     for iteration in ("t1", "t2"):
@@ -126,7 +126,7 @@ def test_exploration_pairs_what_the_pairs_before_tell_least_of_and_trains_on_it(
         pl.read_parquet(project / "data" / "iterations" / iteration / "pair" / "pairs.parquet")
         for iteration in ("t1", "t2")
     )
-    known = pl.read_parquet(project / "data" / "training" / "t2" / "history.parquet")
+    known = pl.read_parquet(project / "data" / "history" / "t2" / "history.parquet")
     assert set(first["pair_id"]) | set(second["pair_id"]) <= set(known["pair_id"])
     margins = pl.read_parquet(smoke.folder / "data" / "iterations" / "t1" / "pair" / "pairs.parquet")
     assert first["margin"].mean() < margins["margin"].mean(), (

@@ -68,7 +68,8 @@ def test_order_and_chunking_do_not_change_the_bytes(tmp_path_factory, seed, chun
 def test_what_is_written_is_read_back_sorted(tmp_path):
     tables.write(JUDGMENTS, judgments(20)[::-1], tmp_path / "deep" / "j.parquet")
     assert_frame_equal(
-        tables.read(JUDGMENTS, tmp_path / "deep" / "j.parquet"), judgments(20).sort("candidate_id")
+        tables.read(JUDGMENTS, tmp_path / "deep" / "j.parquet"),
+        judgments(20).sort("prompt_id", "candidate_id"),
     )
 
 

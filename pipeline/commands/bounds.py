@@ -4,7 +4,7 @@ The recipe bounds them: a slice has at most so many prompts, a prompt so many an
 stays as it is counts for itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import comb
 from pathlib import Path
@@ -16,12 +16,14 @@ from pipeline.cells import Kind
 from pipeline.commands.graph import Outlook
 from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
+from pipeline.history import OFFLINE
 from pipeline.pair_rules import PairParams, Uncertainty, pairs_per_prompt
 from pipeline.params import Params, load
 from pipeline.preference_training import RewardParams
 from pipeline.ranking import most_games
 from pipeline.stages.control import ControlParams
 from pipeline.stages.evaluate_judges import EvaluateJudgesParams
+from pipeline.stages.gather import GatherParams
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.offline_dpo import OfflineDpoParams
 from pipeline.stages.offline_pairs import OfflinePairsParams
@@ -44,6 +46,8 @@ class Bounds:
     def __init__(self) -> None:
         self.prompts: dict[str, int] = {}
         """Most prompts by iteration."""
+        self.gathered: dict[str, int] = {}
+        """Most pairs that an iteration trains on."""
         self.answering = 0
         """Policies that answer the validation prompts anew."""
         self.sections: dict[str, Params] = {}
@@ -58,13 +62,17 @@ class Bounds:
         return found
 
     def note(self, outlook: Outlook) -> None:
-        """Keep how many prompts an iteration has, and which policies answer anew: it bounds later stages."""
+        """Keep how many prompts and pairs an iteration has, and which policies answer anew: it bounds later
+        stages."""
         group, _, key = outlook.name.partition("@")
         if outlook.state != "up to date":
             self.answering += {"evaluate": 1, "evaluate_baselines": 2}.get(group, 0)
         if group == "generate":
             with suppress(Unbounded):
                 self.prompts[key] = self.slice(outlook, outlook.words[1], "per_slice")
+        if group == "gather":
+            with suppress(Unbounded):
+                self.gathered[key] = self.paired(key) + self.earlier(outlook.words[3], outlook)
 
     def most(self, outlook: Outlook) -> Most | None:
         """Most rows of a stage that asks the row store; None where nothing bounds them."""
@@ -100,9 +108,13 @@ class Bounds:
 
     def asked(self, key: str) -> int:
         """Most prompts of an iteration."""
-        if key not in self.prompts:
+        return self.known(self.prompts, key)
+
+    def known(self, noted: Mapping[str, int], key: str) -> int:
+        """What has been noted of an iteration."""
+        if key not in noted:
             raise Unbounded
-        return self.prompts[key]
+        return noted[key]
 
     def slice(self, outlook: Outlook, path: str, limit: str) -> int:
         """The prompts of a slice that stays as it is, or else what the recipe says of it."""
@@ -161,7 +173,7 @@ class Bounds:
         """What `uncertainty` reads: the answers of an iteration, and both of each pair before it."""
         if not isinstance(self.section("pair", PairParams).strategy, Uncertainty):
             return []
-        earlier = self.earlier(key, outlook.words[3], outlook, self.section("train", TrainParams).pairs)
+        earlier = self.earlier(outlook.words[3], outlook)
         return [("state", "transformers", self.asked(key) * self.answers + 2 * earlier)]
 
     def states(self, group: str, key: str, outlook: Outlook) -> Most:
@@ -176,26 +188,31 @@ class Bounds:
 
     def training(self, key: str, outlook: Outlook) -> Most:
         """The pairs of an iteration, as many of each prompt as the strategy makes, and those before it."""
-        params = self.section("train", TrainParams)
-        if not params.objective.reference:
+        if not self.section("train", TrainParams).objective.reference:
             return []
-        return references(self.paired(key) + self.earlier(key, outlook.words[2], outlook, params.pairs))
+        folder = outlook.words[1]
+        if folder in outlook.stale + outlook.absent:
+            return references(self.known(self.gathered, key))
+        return references(height(Path(folder) / "history.parquet"))
 
     def paired(self, key: str) -> int:
         """Most pairs of an iteration."""
         return pairs_per_prompt(self.section("pair", PairParams).strategy) * self.asked(key)
 
-    def earlier(self, key: str, folder: str, outlook: Outlook, data: str) -> int:
-        """What an iteration adds to its own pairs: what stands there, or what the recipe lets it grow to."""
+    def earlier(self, folder: str, outlook: Outlook) -> int:
+        """Most pairs that an iteration adds to its own, of those in the folder of the one before: what stands
+        there, or what the recipe lets it grow to."""
+        cumulative = self.section("gather", GatherParams).pairs == "cumulative"
         if folder not in outlook.stale + outlook.absent:
-            return height(Path(folder) / "history.parquet")
-        offline, chain = self.section("offline_pairs", OfflinePairsParams), load("iterations", dict[str, Any])
-        if offline.max_pairs is None:
+            table = table_of(Path(folder) / "history.parquet")
+            return rows_of(table if cumulative else table.filter(since=OFFLINE))
+        before = Path(folder).name
+        if cumulative and before in self.gathered:
+            return self.gathered[before]
+        offline = self.section("offline_pairs", OfflinePairsParams).max_pairs
+        if offline is None or (cumulative and before in load("iterations", dict[str, Any])):
             raise Unbounded
-        before, pairs = chain[key]["prev"], offline.max_pairs
-        while data == "cumulative" and before in chain:
-            pairs, before = pairs + self.paired(before), chain[before]["prev"]
-        return pairs
+        return offline
 
     def offline(self, outlook: Outlook) -> Most:
         """Both answers of its pairs."""
@@ -228,7 +245,12 @@ def references(pairs: int) -> Most:
 
 def height(path: Path) -> int:
     """The rows of a table."""
-    return table_of(path).select(pl.len()).collect().item()
+    return rows_of(table_of(path))
+
+
+def rows_of(table: pl.LazyFrame) -> int:
+    """The number of rows."""
+    return table.select(pl.len()).collect().item()
 
 
 def table_of(path: Path) -> pl.LazyFrame:

@@ -75,13 +75,14 @@ def places(folders: Folders, recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield "pack", folders.packed
     for run in (*recipe.rewards, "pairwise", OFFLINE):
         yield run, folders.training / run
-    yield "offline_pairs", folders.training / PI0
+    yield "offline_pairs", folders.history / PI0
     yield "evaluate_judges", folders.judge_evaluation
     yield "evaluate_baselines", folders.baselines
     for t in recipe.iterations:
         yield f"generate@{t}", folders.iterations / t / "generate"
         yield f"judge@{t}", folders.iterations / t / "judge"
         yield f"pair@{t}", folders.iterations / t / "pair"
+        yield f"gather@{t}", folders.history / t
         yield f"train@{t}", folders.training / t
         yield f"evaluate@{t}", folders.iterations / t / "evaluate"
 

@@ -170,7 +170,8 @@ def iteration_metrics(one: IterationFacts, found: Findings) -> dict[str, object]
         "chosen_cut": one.chosen_cut,
         "rejected_cut": one.rejected_cut,
         "dropped": {
-            stage: found.accounts[f"{stage}@{one.name}"].reasons for stage in ("generate", "pair", "train")
+            stage: found.accounts[f"{stage}@{one.name}"].reasons
+            for stage in ("generate", "pair", "gather", "train")
         },
     }
 

@@ -25,6 +25,7 @@ class Folders:
     sft_mix: Path
     packed: Path
     training: Path
+    history: Path
     iterations: Path
     counterfactuals: Path
     baselines: Path

@@ -11,6 +11,7 @@ import polars as pl
 from pipeline import tables
 from pipeline.length_bias import LengthBias, length_bias
 from pipeline.pair_facts import lengths
+from pipeline.pair_texts import with_texts
 from pipeline.report.mixes import mean
 from pipeline.report.samples import sample_figures
 from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
@@ -47,7 +48,7 @@ class IterationFacts:
     samples: list[dict[str, Any]]
     """What generation.json says of each policy and temperature, and of `all`."""
     examples: pl.DataFrame
-    """Rows of PAIRS to show: the largest margin, and the median one."""
+    """Rows of PAIRS to show, with texts: the largest margin, and the median one."""
 
 
 def by_judge(candidates: pl.DataFrame, judgments: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -69,7 +70,7 @@ def iteration_facts(name: str, folder: Path) -> IterationFacts:
     """The figures of iteration `name` in `folder`."""
     candidates = tables.read(CANDIDATES, folder / "generate" / "candidates.parquet")
     judgments = tables.read(JUDGMENTS, folder / "judge" / "judgments.parquet")
-    pairs = tables.read(PAIRS, folder / "pair" / "pairs.parquet")
+    pairs = with_texts(tables.read(PAIRS, folder / "pair" / "pairs.parquet"), candidates)
     # Scores of two judges have no common scale: of several that were joined the first is shown.
     joined = {judge for label in pairs["judge"].unique() for judge in label.split("+")}
     judges = sorted(joined or {*judgments["judge"]})[:1]

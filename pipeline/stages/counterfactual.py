@@ -9,6 +9,7 @@ the same, and how far the judges rank alike. Nothing trains on it.
 """
 
 from pipeline import edge, tables
+from pipeline.answer_pool import READS
 from pipeline.counterfactuals import counterfactuals, rank_agreement
 from pipeline.ledger import write_json
 from pipeline.pair_rules import CounterfactualParams, PairParams, told
@@ -23,7 +24,7 @@ def main() -> None:
         "ITERATION", "CANDIDATES", "JUDGMENTS", "PAIRS", "OUT"
     )
     params, others = load("pair", PairParams), load("counterfactual", CounterfactualParams)
-    rows = tables.read(CANDIDATES, candidates / "candidates.parquet")
+    rows = tables.columns(CANDIDATES, candidates / "candidates.parquet", READS)
     said = read_judgments(judgments / "judgments.parquet")
     own = tables.read(PAIRS, pairs / "pairs.parquet")
     found = counterfactuals(rows, said, own, params, others)

@@ -92,7 +92,12 @@ def generated(
     reasons = {"empty answer": pl.col("response").str.strip_chars() == ""}
     if params.unfinished == "drop":
         reasons["answer cut at the limit"] = pl.col("finish_reason") == "length"
-    kept, lost = tables.sift(answers.with_columns(candidate_id=text_ids(identity)), reasons)
+    answers = answers.with_columns(
+        candidate_id=text_ids(identity),
+        response_id=text_ids(pl.col("response")),
+        characters=pl.col("response").str.len_chars().cast(pl.Int64),
+    )
+    kept, lost = tables.sift(answers, reasons)
     sized = lost.with_columns(value=pl.col("tokens"), threshold=pl.lit(params.max_new_tokens))
     ledger.drop(from_prompts(sized, prompts, plan), id_column="candidate_id")
     done = account(plan, answers, kept, ledger)

@@ -26,7 +26,7 @@ class OfflinePairsParams(Params):
 
 
 def main() -> None:
-    """Read the train split of the mix, write what the first iteration adds to its own pairs."""
+    """Read the train split of the mix, write what every iteration adds to its own pairs."""
     mix, passed, validation, out = edge.arguments("MIX", "PASSED", "VALIDATION", "OUT")
     limit = load("offline_pairs", OfflinePairsParams).max_pairs
     ledger, given, pairs = Ledger("offline_pairs", "pairs"), 0, HISTORY.empty()
@@ -38,7 +38,7 @@ def main() -> None:
         for dropped in (measured, again):
             ledger.drop(dropped, id_column="pair_id")
     ledger.close(given, pairs.height, out)
-    history.write(out, pairs, "current")
+    history.write(out, pairs)
 
 
 if __name__ == "__main__":

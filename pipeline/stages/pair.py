@@ -3,8 +3,9 @@
 The rules are classes of pipeline/pair_rules.py, the strategies functions of pipeline/pair_strategies.py. The
 score that selects is the one that orders, length rule included (paper, Algorithm 2 and equation 9).
 
-Strategy `uncertainty` reads the states of the model that judges (pipeline/exploration.py), and the pairs
-before this iteration, which the training of the one before has left in HISTORY. No other strategy does.
+Pairs name candidates, and no text is read for them: stage `gather` looks up the texts of what is trained on.
+Only strategy `uncertainty` reads more: the states of the model that judges (pipeline/exploration.py), and the
+pairs of all earlier iterations, which are those that the one before trained on, in HISTORY.
 
     python -m pipeline.stages.pair ITERATION CANDIDATES JUDGMENTS HISTORY MODEL OUT
 """
@@ -12,9 +13,8 @@ before this iteration, which the training of the one before has left in HISTORY.
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from pipeline import edge, history, tables
+from pipeline.answer_pool import READS
 from pipeline.engines.exploring import known
 from pipeline.errors import UserError
 from pipeline.exploration import Known
@@ -37,9 +37,10 @@ class Made:
 def made(iteration: str, candidates: Path, judgments: Path, earlier: Path, model: Path) -> Made:
     """The pairs of an iteration, and what is none; UserError where there is no pair."""
     params = load("pair", PairParams)
-    rows = tables.read(CANDIDATES, candidates / "candidates.parquet")
+    path = candidates / "candidates.parquet"
+    rows = tables.columns(CANDIDATES, path, READS)
     said = read_judgments(judgments / "judgments.parquet")
-    seen = explored(rows, earlier, model, params)
+    seen = explored(path, earlier, model, params)
     found = paired(rows, said, str(iteration), params, seen)
     if found.pairs.is_empty():
         reasons = dict(found.dropped.group_by("reason").len().sort("reason").iter_rows())
@@ -51,11 +52,12 @@ def made(iteration: str, candidates: Path, judgments: Path, earlier: Path, model
     return Made(str(iteration), found)
 
 
-def explored(candidates: pl.DataFrame, earlier: Path, model: Path, params: PairParams) -> Known | None:
+def explored(candidates: Path, earlier: Path, model: Path, params: PairParams) -> Known | None:
     """What `uncertainty` goes by; None for other strategies."""
     if not isinstance(params.strategy, Uncertainty):
         return None
-    return known(candidates, history.read(earlier), model, params.strategy)
+    rows = tables.columns(CANDIDATES, candidates, ("prompt", "response"))
+    return known(rows, history.read(earlier), model, params.strategy)
 
 
 def write(found: Made, out: Path) -> None:

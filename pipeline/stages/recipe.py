@@ -39,6 +39,7 @@ SECTIONS = {
     "judge": "pipeline.engines.judging:JudgeParams",
     "pair": "pipeline.pair_rules:PairParams",
     "counterfactual": "pipeline.pair_rules:CounterfactualParams",
+    "gather": "pipeline.stages.gather:GatherParams",
     "train": "pipeline.stages.train:TrainParams",
     "evaluate": "pipeline.engines.evaluation:EvaluateParams",
     "control": "pipeline.stages.control:ControlParams",

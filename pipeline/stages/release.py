@@ -18,16 +18,17 @@ from pipeline import edge, tables
 from pipeline.errors import UserError
 from pipeline.ledger import write_json
 from pipeline.pair_facts import margin_quantiles, pair_facts
+from pipeline.pair_texts import told_pairs
 from pipeline.params import load
 from pipeline.released import RELEASED, with_origin
-from pipeline.schemas import PAIRS, SLICE
+from pipeline.schemas import SLICE
 
 
 def released(iterations: Path, prompts: Path, names: list[str]) -> dict[str, pl.DataFrame]:
     """The released pairs by iteration."""
     return {
         name: with_origin(
-            tables.read(PAIRS, iterations / name / "pair" / "pairs.parquet"),
+            told_pairs(iterations / name / "generate", iterations / name / "pair"),
             tables.read(SLICE, prompts / f"{name}.parquet"),
         )
         for name in names

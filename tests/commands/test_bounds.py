@@ -21,7 +21,8 @@ from tests.stages.answers import slice_of
 GENERATE = ("t1", "data/prompts/t1.parquet", "models/policies/t0", "models/base")
 MIX = "data/mixes/offline"
 JUDGE = ("t1", "data/iterations/t1/generate", "models/reward", "models/pairwise")
-TRAIN = ("t1", "data/iterations/t1/pair", "data/training/t0", *["models/policies/t0"] * 2)
+GATHER = ("t1", "data/iterations/t1/generate", "data/iterations/t1/pair", "data/history/t0")
+TRAIN = ("t1", "data/history/t1", *["models/policies/t0"] * 2)
 VALIDATION, BASELINES = "data/prompts/validation.parquet", "data/baselines"
 JUDGES = ("models/reward", "models/pairwise")
 STAGES = {
@@ -168,10 +169,10 @@ def test_judges_and_references_are_bounded_by_their_caps(project):
     change(project, "evaluate_judges.prompted", in_words(engine="vllm"))
     assert most(stage("evaluate_judges", ()))[2] == ("sample", 160)
     assert most(stage("offline_dpo", (MIX,), MIX)) == [("log_probs", 48)]
-    train = stage("train@t1", TRAIN, *TRAIN[1:3])
-    assert most(prompts_stale(), train) == [("log_probs", 20)]
+    own = prompts_stale(), stage("gather@t1", GATHER, *GATHER[1:]), stage("train@t1", TRAIN, TRAIN[1])
+    assert most(*own) == [("log_probs", 20)]
     change(project, "pair.strategy", {"name": "top_k_pairs", "k": 3})
-    assert most(prompts_stale(), train) == [("log_probs", 60)]
+    assert most(*own) == [("log_probs", 60)]
 
 
 def test_a_control_reads_the_new_answers_and_a_new_one_those_of_all_policies(project):
@@ -212,25 +213,40 @@ def test_a_policy_asks_for_its_own_pairs_and_for_those_before_it_as_far_as_the_r
     generate = [stage(f"generate@{t}", (t, f"data/prompts/{t}.parquet"), GENERATE[1]) for t in ("t1", "t2")]
     for one in generate:
         one.stale = (one.words[1],)
-    second = ("t2", "data/iterations/t2/pair", "data/training/t1", *TRAIN[3:])
-    first, second = stage("train@t1", TRAIN, *TRAIN[1:3]), stage("train@t2", second, *second[1:3])
-    assert most(*generate, second) == most(*generate, first) == [("log_probs", 20)]
-    change(project, "train.pairs", "cumulative")
-    assert most(*generate, first) == [("log_probs", 20)]
-    assert most(*generate, second) == [("log_probs", 40)]
+    later = ("t2", "data/iterations/t2/generate", "data/iterations/t2/pair", "data/history/t1")
+    gather = stage("gather@t1", GATHER, *GATHER[1:]), stage("gather@t2", later, *later[1:])
+    before = *generate, *gather
+    first = stage("train@t1", TRAIN, TRAIN[1])
+    second = stage("train@t2", ("t2", "data/history/t2", *TRAIN[2:]), "data/history/t2")
+    assert most(*before, second) == most(*before, first) == [("log_probs", 20)]
+    change(project, "gather.pairs", "cumulative")
+    assert most(*before, first) == [("log_probs", 20)]
+    assert most(*before, second) == [("log_probs", 40)]
     change(project, "offline_pairs.max_pairs", 3)
-    assert most(*generate, first) == [("log_probs", 26)]
-    assert most(*generate, second) == [("log_probs", 46)]
+    assert most(*before, first) == [("log_probs", 26)]
+    assert most(*before, second) == [("log_probs", 46)]
     change(project, "offline_pairs.max_pairs", None)
-    assert most(*generate, second) is None
-    (project / TRAIN[2]).mkdir(parents=True)
-    pl.DataFrame({"pair_id": list("abcd")}).write_parquet(project / TRAIN[2] / "history.parquet")
-    assert most(*generate, stage("train@t1", TRAIN, TRAIN[1])) == [("log_probs", 28)]
+    assert most(*before, second) is None
+
+
+@pytest.mark.parametrize(("data", "expected"), [("current", 2 * (10 + 1)), ("cumulative", 2 * (10 + 4))])
+def test_what_has_been_gathered_counts_for_itself(project, data, expected):
+    change(project, "gather.pairs", data)
+    gathered = pl.DataFrame({"pair_id": list("abcd"), "since": ["offline", "t1", "t1", "t1"]})
+    for name in ("t1", "t2"):
+        (project / "data" / "history" / name).mkdir(parents=True)
+        gathered.write_parquet(project / "data" / "history" / name / "history.parquet")
+    generate = stage("generate@t2", ("t2", "data/prompts/t2.parquet"), "data/prompts/t2.parquet")
+    words = ("t2", "data/iterations/t2/generate", "data/iterations/t2/pair", "data/history/t1")
+    gather = stage("gather@t2", words, *words[1:3])
+    train = ("t2", "data/history/t2", *TRAIN[2:])
+    assert most(generate, gather, stage("train@t2", train, train[1])) == [("log_probs", expected)]
+    assert most(generate, gather, stage("train@t2", train)) == [("log_probs", 8)]
 
 
 def test_a_policy_without_a_reference_model_asks_nothing(project):
     change(project, "train.objective", {"kind": "raft"})
-    assert most(prompts_stale(), stage("train@t1", TRAIN, *TRAIN[1:3])) == []
+    assert most(prompts_stale(), stage("train@t1", TRAIN, TRAIN[1])) == []
 
 
 def test_uncertainty_asks_for_the_states_of_all_answers_and_of_both_sides_of_earlier_pairs(project):
@@ -238,7 +254,7 @@ def test_uncertainty_asks_for_the_states_of_all_answers_and_of_both_sides_of_ear
         "t1",
         "data/iterations/t1/generate",
         "data/iterations/t1/judge",
-        "data/training/t0",
+        "data/history/t0",
         "models/reward",
     )
     one = stage("pair@t1", words, words[3])

@@ -2,14 +2,16 @@
 
 import polars as pl
 
+from pipeline.ids import answer_id
 from pipeline.schemas import CANDIDATES, JUDGMENTS
+from tests.stages.preference_rows import assistant
 
 Row = tuple[str, str, float]
 """Prompt, response, score."""
 
 
 def pool(*rows: Row, judge: str = "bt") -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Candidates and judgments from rows, by two policies in turn."""
+    """Candidates from rows, by two policies in turn, in the order of their table; and judgments."""
     candidates = [
         {
             "candidate_id": f"{prompt}{i:03d}",
@@ -19,6 +21,8 @@ def pool(*rows: Row, judge: str = "bt") -> tuple[pl.DataFrame, pl.DataFrame]:
             "sample": i,
             "temperature": 1.0,
             "response": text,
+            "response_id": answer_id(assistant(text)),
+            "characters": len(text),
             "tokens": len(text),
             "finish_reason": "stop",
         }
@@ -26,7 +30,15 @@ def pool(*rows: Row, judge: str = "bt") -> tuple[pl.DataFrame, pl.DataFrame]:
     ]
     scores = [score for *_, score in rows]
     frame = pl.DataFrame(candidates, schema=CANDIDATES.schema)
-    return frame, said_by(judge, frame, scores)
+    return frame.sort(CANDIDATES.key), said_by(judge, frame, scores)
+
+
+def texts_of(pairs: pl.DataFrame, candidates: pl.DataFrame) -> list[tuple[str, str]]:
+    """The chosen and the rejected text of each pair."""
+    texts = dict(candidates.select("candidate_id", "response").iter_rows())
+    return [
+        (texts[chosen], texts[rejected]) for chosen, rejected in pairs[["chosen_id", "rejected_id"]].rows()
+    ]
 
 
 def said_by(judge: str, candidates: pl.DataFrame, scores: list[float]) -> pl.DataFrame:

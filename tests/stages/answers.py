@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from pipeline.ids import content_id, prompt_id
+from pipeline.ids import answer_id, content_id, prompt_id
 from pipeline.schemas import CANDIDATES, SLICE
-from tests.stages.preference_rows import user
+from tests.stages.preference_rows import assistant, user
 
 
 def slice_of(*texts: str) -> pl.DataFrame:
@@ -35,6 +35,8 @@ def candidates_of(*rows: tuple[str, str]) -> pl.DataFrame:
             "sample": i,
             "temperature": 1.0,
             "response": response,
+            "response_id": answer_id(assistant(response)),
+            "characters": len(response),
             "tokens": len(response.split()),
             "finish_reason": "stop",
         }

@@ -40,7 +40,8 @@ iterations: {t1: {prev: t0}}
 """
 EVIL = "<script>alert('x')</script> & \"see\" https://evil.example/a.js \x07 \u202e"
 ORDER = (
-    *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "iterations"),
+    *("standard", "mixes", "profiles", "prompts", "sft_mix", "packed", "training", "history"),
+    "iterations",
     "counterfactuals",
     *("baselines", "judge_evaluation", "learning_curve", "control", "select", "release", "curves"),
 )
@@ -200,6 +201,7 @@ def write_iteration(folder: Path) -> None:
             response = "good answer here" if sample == 0 else "bad"
             key = {"candidate_id": content_id(words, sample), "prompt_id": prompt_id(user(words))}
             body = {"sample": sample, "temperature": 1.0, "response": response, "tokens": 10 * (2 - sample)}
+            body |= {"response_id": answer_id(assistant(response)), "characters": len(response)}
             end = {"finish_reason": "stop" if sample == 0 else "length"}
             who = {"prompt": user(words), "policy": "base" if sample else "policies/t0"}
             candidates.append(key | who | body | end)
@@ -337,7 +339,8 @@ def make(root: Path) -> None:
     write_sft(root)
     for run in ("reward", "second", "pairwise", "offline_dpo", "t1"):
         close(root / "training" / run, run, "pairs", 1)
-    close(root / "training" / "t0", "offline_pairs", "pairs", 0)
+    close(root / "history" / "t0", "offline_pairs", "pairs", 0)
+    close(root / "history" / "t1", "gather@t1", "pairs", 1)
     write_iteration(root / "iterations" / "t1")
     write_counterfactuals(root / "counterfactuals" / "t1")
     write_policies(root)

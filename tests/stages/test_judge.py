@@ -14,6 +14,7 @@ from pipeline.engines import judging
 from pipeline.engines.fake import fake_label_probabilities, fake_scorer
 from pipeline.engines.judging import question_sequences
 from pipeline.errors import UserError
+from pipeline.pair_texts import with_texts
 from pipeline.pairing import paired
 from pipeline.planning import planning
 from pipeline.ranking import most_games
@@ -165,11 +166,11 @@ def test_an_answer_that_was_sampled_twice_is_judged_once(tiny_model, own_state):
 def test_pair_takes_the_ends_of_the_tournament(tiny_model, own_state):
     chat = Chat.load(tiny_model)
     found = judgments(MANY, tiny_model, "pairwise")
-    pairs = paired(MANY, found, "t1", pair_params()).pairs
+    pairs = paired(MANY.sort(CANDIDATES.key), found, "t1", pair_params()).pairs
     check(PAIRS, pairs)
     assert pairs.height == 12 - 2, "two prompts have one answer"
     said = {(row["prompt_id"], row["response"]): row for row in MANY.iter_rows(named=True)}
-    for row in pairs.iter_rows(named=True):
+    for row in with_texts(pairs, MANY).iter_rows(named=True):
         ends = [row[side][0]["content"] for side in ("chosen", "rejected")]
         assert all((row["prompt_id"], text) in said for text in ends)
         others = MANY.filter(prompt_id=row["prompt_id"])["response"].to_list()
@@ -252,7 +253,7 @@ def test_the_stage_writes_judgments_and_account(tiny_model, own_state, tmp_path)
 def test_several_judges_score_the_candidates_of_one_iteration_each_by_itself(tiny_model, own_state, tmp_path):
     recipe = judge_params("bt", model="models/reward", also=("pairwise",)).model_dump()
     (tmp_path / "params.yaml").write_text(json.dumps({"judge": recipe}), encoding="utf-8")
-    rows = pl.concat([ROWS, candidates_of(("why?", "because " * 2000), ("why?", "so"))]).sort("candidate_id")
+    rows = pl.concat([ROWS, candidates_of(("why?", "because " * 2000), ("why?", "so"))]).sort(CANDIDATES.key)
     write(CANDIDATES, rows, tmp_path / "in" / "candidates.parquet")
     out = tmp_path / "out"
     judge.write(judge.made("t1", tmp_path / "in", tiny_model, tiny_model), out)
@@ -280,7 +281,7 @@ def test_a_judge_that_gives_no_number_is_told_with_the_candidate(
     (tmp_path / "params.yaml").write_text(json.dumps({"judge": recipe}), encoding="utf-8")
     write(CANDIDATES, ROWS, tmp_path / "in" / "candidates.parquet")
     monkeypatch.setattr(judging, "rewards", lambda *_: [1.0, float("nan"), *[2.0] * 4])
-    second = ROWS.sort("candidate_id")["candidate_id"][1]
+    second = ROWS.sort(CANDIDATES.key)["candidate_id"][1]
     with pytest.raises(
         UserError, match=f"judge@t1: expected a finite score .* found nan of candidate {second}"
     ):

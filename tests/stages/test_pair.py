@@ -13,7 +13,7 @@ from pipeline import tables
 from pipeline.engines import exploring
 from pipeline.errors import UserError
 from pipeline.exploration import Known, covariance, whitening
-from pipeline.ids import answer_id, pair_id, prompt_id
+from pipeline.ids import pair_id, prompt_id
 from pipeline.pair_rules import Uncertainty
 from pipeline.pairing import paired
 from pipeline.planning import planning
@@ -21,18 +21,15 @@ from pipeline.schemas import CANDIDATES, HISTORY, JUDGMENTS, LEDGER, PAIRS
 from pipeline.stages import pair
 from pipeline.tables import check
 from tests.pair_rules import PAPER, pair_params
-from tests.stages.answer_pools import Row, pool, said_by
+from tests.stages.answer_pools import Row, pool, said_by, texts_of
 from tests.test_pair_strategies import ALL
 
 
 def pairs_and_reasons(*rows: Row, **keys) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    made = paired(*pool(*rows), "t1", pair_params(**keys))
+    candidates, judgments = pool(*rows)
+    made = paired(candidates, judgments, "t1", pair_params(**keys))
     check(PAIRS, made.pairs)
-    texts = [
-        (row["chosen"][0]["content"], row["rejected"][0]["content"])
-        for row in made.pairs.iter_rows(named=True)
-    ]
-    return texts, dict(made.dropped.select("prompt_id", "reason").iter_rows())
+    return texts_of(made.pairs, candidates), dict(made.dropped.select("prompt_id", "reason").iter_rows())
 
 
 def test_the_best_and_the_worst_answer_become_a_pair():
@@ -43,18 +40,16 @@ def test_the_best_and_the_worst_answer_become_a_pair():
 
 
 def test_a_pair_has_the_ids_of_its_texts_and_the_scores_that_ordered_it():
-    rows = (("p", "good", 2.0), ("p", "bad!", -1.0))
-    made = paired(*pool(*rows), "t1", pair_params(length={"rule": "penalty", "per_character": 0.5}))
-    (row,) = made.pairs.iter_rows(named=True)
+    candidates, judgments = pool(("p", "good", 2.0), ("p", "bad!", -1.0))
     said = [{"role": "user", "content": "p"}]
+    candidates = candidates.with_columns(prompt_id=pl.lit(prompt_id(said)))
+    params = pair_params(length={"rule": "penalty", "per_character": 0.5})
+    (row,) = paired(candidates, judgments, "t1", params).pairs.iter_rows(named=True)
     chosen, rejected = ([{"role": "assistant", "content": text}] for text in ("good", "bad!"))
     assert row == {
-        "prompt_id": "p",
+        "prompt_id": prompt_id(said),
         "pair_id": pair_id(said, chosen, rejected),
         "iteration": "t1",
-        "prompt": said,
-        "chosen": chosen,
-        "rejected": rejected,
         "chosen_id": "p000",
         "rejected_id": "p001",
         "chosen_ended": True,
@@ -64,7 +59,6 @@ def test_a_pair_has_the_ids_of_its_texts_and_the_scores_that_ordered_it():
         "margin": 3.0,
         "judge": "bt",
     }
-    assert prompt_id(said) and answer_id(chosen)
 
 
 def test_a_pair_says_which_of_its_answers_were_cut_at_the_limit():
@@ -282,9 +276,14 @@ def test_every_prompt_is_pairs_or_lines_of_the_ledger_and_pairs_are_ordered_by_t
         assert made.asked == len(told)
     assert made.pairs.filter(pl.col("chosen_score") - pl.col("rejected_score") != pl.col("margin")).is_empty()
     candidates, judgments = pool(*rows)
-    for shuffled in ((candidates.reverse(), judgments.reverse()), (candidates, judgments.reverse())):
-        again = paired(*shuffled, "t1", pair_params(name, length=length, **ALL[name]))
-        assert again.pairs.equals(made.pairs)
+    again = paired(candidates, judgments.reverse(), "t1", pair_params(name, length=length, **ALL[name]))
+    assert again.pairs.equals(made.pairs)
+
+
+def test_candidates_in_another_order_than_that_of_their_table_are_a_bug_that_is_told():
+    candidates, judgments = pool(("p", "a", 1.0), ("p", "b", 2.0))
+    with pytest.raises(AssertionError, match="order of their table"):
+        paired(candidates.reverse(), judgments, "t1", pair_params())
 
 
 def run(folder, monkeypatch, rows: list[Row], **keys):
@@ -352,8 +351,9 @@ def test_uncertainty_takes_the_two_answers_that_earlier_pairs_tell_least_of():
     features = ((0.0, 0.0), (2.0, 0.0), (0.0, 1.5), (50.0, 50.0))
 
     def chosen(**history) -> list[tuple[str, str]]:
-        made = paired(*pool(*rows), "t1", rule, known(*features, **history)).pairs
-        return [(c[0]["content"], r[0]["content"]) for c, r in made.select("chosen", "rejected").iter_rows()]
+        candidates, judgments = pool(*rows)
+        made = paired(candidates, judgments, "t1", rule, known(*features, **history)).pairs
+        return texts_of(made, candidates)
 
     assert chosen() == [("b", "c")]
     assert chosen(history=((2.0, 0.0), (2.0, 0.0), (0.1, -0.1))) == [("b", "c")]

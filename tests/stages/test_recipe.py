@@ -159,7 +159,7 @@ def told(recipe: dict[str, Any]) -> str:
                 **{"name": "uncertainty", "ridge": 1.0, "eta": 0.1, "budget": 20.0},
                 **{"max_length": 512, "dtype": "bfloat16"},
             },
-            "train.pairs: expected cumulative with pair.strategy uncertainty",
+            "gather.pairs: expected cumulative with pair.strategy uncertainty",
         ),
         ("counterfactual.lengths", [{"rule": "penalty"}], "lengths.0.per_character is missing"),
         ("pack.block", 512, "pack.block: expected at most sft.max_length = 256, found 512"),

@@ -7,10 +7,11 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import UserError
+from pipeline.pair_texts import with_texts
 from pipeline.released import RELEASED, with_origin
-from pipeline.schemas import ORIGIN_KEY, PAIRS, SLICE
+from pipeline.schemas import ORIGIN_KEY, SLICE
 from pipeline.stages import release
-from tests.published_project import make_iterations, pairs_of, slice_of
+from tests.published_project import candidates_of, make_iterations, pairs_of, slice_of
 
 
 @pytest.fixture
@@ -87,6 +88,6 @@ def test_no_iterations_is_a_users_mistake(made, monkeypatch):
 
 
 def test_a_pair_whose_prompt_is_not_in_the_slice_is_a_bug():
-    stranger = pl.DataFrame(pairs_of("t1").to_dicts()[:1], schema=PAIRS.schema)
+    stranger = with_texts(pairs_of("t1").head(1), candidates_of("t1"))
     with pytest.raises(AssertionError, match="not in the slice"):
         with_origin(stranger, SLICE.empty())

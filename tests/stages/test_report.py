@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import UserError
-from pipeline.schemas import CANDIDATES, JUDGMENTS, MIX, VERDICTS
+from pipeline.schemas import CANDIDATES, JUDGMENTS, MIX, PAIRS, VERDICTS
 from pipeline.stages import report
 from tests.stages import small_run
 
@@ -140,6 +140,9 @@ def test_the_length_bias_of_each_judge_is_shown(made, monkeypatch):
         for i in range(4)
     )
     tables.write(CANDIDATES, rows, folder / "generate" / "candidates.parquet")
+    ids = {f"{side}_id": pl.lit(f"{i:016x}") for i, side in enumerate(("chosen", "rejected"))}
+    pairs = tables.read(PAIRS, folder / "pair" / "pairs.parquet").with_columns(**ids)
+    tables.write(PAIRS, pairs, folder / "pair" / "pairs.parquet")
     scores = {"bt": [1.0, 2.0, 3.0, 4.0], "pairwise": [0.5, 0.5, 0.5, 0.5]}
     said = [
         rows.select(
@@ -286,11 +289,11 @@ def test_every_stage_is_shown_with_what_it_kept(page):
     rows = grid(page, "Rows through every stage that may drop some")
     shown = {row[0]: row[3:] for row in rows}
     assert shown["mix@main"] == ["9", "5", "4", "55.6%"]
-    assert len(shown) == 4 + 1 + 3 + 7 + 5
+    assert len(shown) == 4 + 1 + 3 + 7 + 6
     assert shown["offline_pairs"][:3] == ["0", "0", "0"]
     for into, kept, dropped, _ in shown.values():
         assert int(into) == int(kept) + int(dropped)
-    assert "Rows in = rows kept + rows dropped, in all 20 stages" in page
+    assert "Rows in = rows kept + rows dropped, in all 21 stages" in page
     assert "fails" not in page
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import history, tables
+from pipeline import tables
 from pipeline.chat import Chat
 from pipeline.engines import policy
 from pipeline.engines.tiny_models import tiny_random
@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.ids import content_id, pair_id
 from pipeline.params import parse
 from pipeline.planning import planning
-from pipeline.schemas import HISTORY, ORIGIN_KEY, PAIRS
+from pipeline.schemas import HISTORY, ORIGIN_KEY
 from pipeline.stages import train
 from tests.stages.preference_rows import assistant, user
 
@@ -33,16 +33,16 @@ def recipe() -> dict:
 
 
 def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad", cut: tuple[str, ...] = ()) -> pl.DataFrame:
-    """Pairs of an iteration, named by numbers; the same number is the same pair. The sides in `cut` did not
-    end."""
+    """Gathered pairs of an iteration, named by numbers; the same number is the same pair. The sides in `cut`
+    did not end."""
     rows = []
     for i in numbers or range(6):
         prompt, chosen, rejected = user(f"{i}?"), assistant("good"), assistant(bad)
         rows.append(
             {
+                **{"source": iteration, "file": "pairs.parquet", "row": i, "item": 0, "since": iteration},
                 "prompt_id": content_id(i),
                 "pair_id": pair_id(prompt, chosen, rejected),
-                "iteration": iteration,
                 "prompt": prompt,
                 "chosen": chosen,
                 "rejected": rejected,
@@ -50,30 +50,18 @@ def pairs(*numbers: int, iteration: str = "t2", bad: str = "bad", cut: tuple[str
                 "rejected_id": content_id(i, bad),
                 "chosen_ended": "chosen" not in cut,
                 "rejected_ended": "rejected" not in cut,
-                "chosen_score": 1.0,
-                "rejected_score": 0.0,
-                "margin": 1.0,
-                "judge": "bt",
             }
         )
-    return pl.DataFrame(rows, schema=PAIRS.schema)
+    return pl.DataFrame(rows, schema=HISTORY.schema)
 
 
-def earlier(folder: Path, *parts: pl.DataFrame) -> None:
-    """What the iteration before left: these pairs."""
-    tables.write(
-        HISTORY, pl.concat([HISTORY.empty(), *map(history.of_iteration, parts)]), folder / "history.parquet"
-    )
-
-
-def inputs(folder: Path, own: pl.DataFrame, *before: pl.DataFrame, **changes) -> None:
-    """The recipe and the tables that the stage reads."""
+def inputs(folder: Path, own: pl.DataFrame, **changes) -> None:
+    """The recipe and the pairs that the stage reads."""
     body = recipe()
     body["train"] |= changes
     with (folder / "params.yaml").open("w") as file:
         YAML().dump(body, file)
-    tables.write(PAIRS, own, folder / "pairs" / "pairs.parquet")
-    earlier(folder / "training" / "t1", *before)
+    tables.write(HISTORY, own, folder / "pairs" / "history.parquet")
 
 
 @pytest.fixture
@@ -81,9 +69,9 @@ def trained(own_state, tmp_path, tiny_model, monkeypatch) -> Callable:
     """Runs the stage up to the trainer; gives the name of the trainer, its rows, and the counts."""
     tiny_random(tmp_path / "other", "smollm2", seed=9)
 
-    def run(own: pl.DataFrame, *before: pl.DataFrame, **changes):
-        inputs(tmp_path, own, *before, **changes)
-        words = ["t2", "pairs", "training/t1", "other", str(tiny_model)]
+    def run(own: pl.DataFrame, **changes):
+        inputs(tmp_path, own, **changes)
+        words = ["t2", "pairs", "other", str(tiny_model)]
         monkeypatch.setattr(sys, "argv", ["train", *words, *OUTS])
         handed: list = []
         monkeypatch.setattr(policy, "train_dpo", lambda model, rows, *_: handed.extend(["dpo", rows]))
@@ -107,7 +95,7 @@ def test_start_and_reference_are_what_the_recipe_says(
     own_state, tmp_path, monkeypatch, start, reference, expected
 ):
     inputs(tmp_path, pairs(), start=start, reference=reference)
-    words = ["t2", "pairs", "training/t1", "models/t1", "models/t0"]
+    words = ["t2", "pairs", "models/t1", "models/t0"]
     monkeypatch.setattr(sys, "argv", ["train", *words, *OUTS])
     asked = []
     monkeypatch.setattr(train, "optimise", lambda *arguments: asked.append(arguments))
@@ -131,13 +119,13 @@ def test_parts_of_a_run_lie_within_it_and_rise(parts):
 
 @pytest.mark.parametrize("objective", [None, SIMPO, ORPO, RAFT])
 def test_what_a_run_asks_of_the_store_can_be_planned(own_state, tmp_path, tiny_model, objective):
-    inputs(tmp_path, pairs(), pairs(7, 8, iteration="t1"), **({"objective": objective} if objective else {}))
+    inputs(tmp_path, pairs(*range(8)), **({"objective": objective} if objective else {}))
     with planning() as plan:
-        train.referenced("t2", tmp_path / "pairs", tmp_path / "training" / "t1", tiny_model, tiny_model)
+        train.referenced("t2", tmp_path / "pairs", tiny_model, tiny_model)
     asked = [(fill.cells.kind, len(fill.asked), len(fill.missing)) for fill in plan.fills]
     assert asked == ([] if objective else [("log_probs", 16, 16)])
     assert not (own_state / "store").exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs", "params.yaml", "training"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs", "params.yaml"]
 
 
 def test_another_reference_model_gives_other_log_probabilities_of_the_same_rows(trained):
@@ -150,10 +138,8 @@ def test_another_reference_model_gives_other_log_probabilities_of_the_same_rows(
 
 @pytest.mark.parametrize("objective", [{}, {"objective": RAFT}], ids=["dpo", "raft"])
 def test_an_answer_that_was_cut_teaches_no_end_of_turn(trained, tiny_model, objective):
-    # The pair of the iteration before comes by way of the history.
-    before = pairs(1, iteration="t1", cut=("chosen",))
-    own = pl.concat([pairs(0), pairs(2, cut=("rejected",))])
-    kind, rows, _ = trained(own, before, pairs="cumulative", **objective)
+    own = pl.concat([pairs(0), pairs(1, iteration="t1", cut=("chosen",)), pairs(2, cut=("rejected",))])
+    kind, rows, _ = trained(own, **objective)
     chat = Chat.load(tiny_model)
 
     def whole(text: str, *cut: int) -> set[tuple[int, ...]]:
@@ -177,24 +163,9 @@ def test_an_objective_without_a_reference_model_computes_none(trained, own_state
     assert not (own_state / "store").exists()
 
 
-def test_earlier_pairs_are_trained_on_once_and_handed_on_where_the_recipe_says_so(trained, tmp_path):
-    before = pairs(10, 11, 0, iteration="t1")
-    _, rows, counts = trained(pairs(0, 1, 2), before, pairs="cumulative")
-    assert rows.height == 5
-    assert (counts["in"], counts["kept"], counts["dropped"]) == (6, 5, {"the same pair again": 1})
-    assert counts["by_source"] == {"t2": {"the same pair again": 1}}
-    assert json.loads((tmp_path / "training" / "t2" / "parts.json").read_text()) == {"t1": 3, "t2": 2}
-    assert history.read(tmp_path / "training" / "t2").height == 5
-
-
-def test_of_a_chain_with_current_pairs_alone_nothing_but_the_offline_ones_is_handed_on(trained, tmp_path):
-    _, rows, counts = trained(pairs(0, 1, 2), pairs="current")
-    assert (rows.height, counts["in"]) == (3, 3)
-    assert history.read(tmp_path / "training" / "t2").is_empty()
-
-
 def test_rejection_sampling_trains_on_each_chosen_answer_once_and_on_the_answer_alone(trained, tiny_model):
-    kind, rows, counts = trained(pairs(0, 1, 2), pairs(1, bad="worse", iteration="t1"), objective=RAFT)
+    own = pl.concat([pairs(0, 1, 2), pairs(1, bad="worse", iteration="t1")])
+    kind, rows, counts = trained(own, objective=RAFT)
     chat = Chat.load(tiny_model)
     expected = {(tuple(chat.prompt_ids(user(f"{i}?"))), tuple(chat.response_ids("good"))) for i in range(3)}
     assert kind == "sft"
@@ -248,9 +219,3 @@ def test_what_is_sorted_together_is_part_of_a_step():
     body = recipe()["train"]
     with pytest.raises(UserError, match=r"divide training\.global_batch 8, found 3"):
         parse("train", train.TrainParams, body | {"objective": body["objective"] | sorts})
-
-
-def test_every_pair_has_a_place_of_its_own_in_the_ledger():
-    rows = history.of_iteration(pairs())
-    assert rows.select(ORIGIN_KEY).n_unique() == 6
-    assert rows.select("source", "file").unique().rows() == [("t2", "pairs.parquet")]
