@@ -81,6 +81,7 @@ def pair_grid(one: IterationFacts, found: Findings) -> Grid:
     for stage, what in (
         ("generate", "Dropped candidates"),
         ("pair", "Dropped pairs"),
+        ("gather", "Pairs not gathered"),
         ("train", "Pairs not trained on"),
     ):
         dropped = found.accounts[f"{stage}@{one.name}"].reasons
