@@ -77,7 +77,7 @@ def first_run(folder: Path, rows: int) -> Project:
     for seed, name in enumerate(("base", "policies/t0", "offline_dpo", "reward", "pairwise")):
         tiny_random(project.folder / "models" / name, "smollm2", seed=seed)
     (project.folder / "data" / "standard" / "preferences").mkdir(parents=True)
-    tables.write(HISTORY, HISTORY.empty(), project.folder / "data" / "training" / "t0" / "history.parquet")
+    tables.write(HISTORY, HISTORY.empty(), project.folder / "data" / "history" / "t0" / "history.parquet")
     write_prompts(project.folder, texts(rows))
     with edited(project.folder) as recipe:
         dealt = {"slices": 2, "slice_share": 0.4, "per_slice": 10 * rows, "near_dedup": None}
@@ -89,7 +89,7 @@ def first_run(folder: Path, rows: int) -> Project:
     set_samples(project, 4)
     project.repro(
         *("recipe", f"fetch@{BENCHMARK}", f"standardize@{BENCHMARK}", *PROMPTS, "evaluate_baselines"),
-        *("generate@t1", "judge@t1", "pair@t1", "train@t1", "evaluate@t1"),
+        *("generate@t1", "judge@t1", "pair@t1", "gather@t1", "train@t1", "evaluate@t1"),
     )
     return project
 

@@ -1,18 +1,15 @@
 """Best and worst of each prompt's answers: our tables against JSON Lines, `datasets` and a loop with numpy.
 
-Both sides start from files and end with a file. Ours reads the Parquet tables of candidates and judgments,
-checks them, and writes pairs and ledger, as stage `pair` does; the peer loads JSON Lines of prompt, eight
-responses and eight rewards with a cold cache, takes argmax and argmin prompt by prompt, leaves out ties, and
-writes Parquet. Answers have the lengths that were measured on the reference's own data (1,680 characters in
-the mean, with a deviation of 480); each text is drawn from a pool of everyday words.
+Both sides start from files and end with a file. Ours reads the Parquet tables of candidates and judgments and
+writes pairs and ledger, as stage `pair` does; the peer loads JSON Lines of prompt, eight responses and eight
+rewards with a cold cache, takes argmax and argmin prompt by prompt, leaves out ties, and writes Parquet.
+Answers have the lengths that were measured on the reference's own data (1,680 characters in the mean, with a
+deviation of 480); each text is drawn from a pool of everyday words.
 
-Ours spends most of its time on texts, which limits the ratio, not the choice. Of 1.0 seconds of cores 0.26
-decompress the answers: those of a prompt lie anywhere in a table that is ordered by candidate, so no page can
-be left out. 0.19 encode and compress the pairs, on one core, as pyarrow writes; 0.07 hash texts for ids;
-choosing takes 0.08. So the row also says how fast the same tables are read and written with nothing checked,
-chosen or hashed, by Polars, compressed as ours are and not compressed at all: what is left for a stage that
-reads and writes so. Pairs that only name their answers would be faster, and would let training depend on
-every answer, chosen or not.
+Ours reads no text: pairs name candidates, whose table has an id of each text and its length in columns of
+their own. The peer's file holds the texts, because one JSON line holds all of a prompt. Our stage `gather`
+looks up the texts of what is trained on, once, as the next step; so the row also says how fast both are
+together, from the same files to the table that training reads.
 
 The peer stops where the pairs are told. The reference's script also writes each prompt with the chat
 template, in the same loop, which ours leaves to training, and which would make the peer slower by an eighth.
@@ -29,19 +26,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import numpy as np
 import polars as pl
 
 from benchmarks.measure import WORDS, Result, flags, medians, tell
-from pipeline import pair_texts, tables
+from pipeline import history, tables
 from pipeline.answer_pool import READS
 from pipeline.id_columns import conversation_ids, text_ids
 from pipeline.ledger import Ledger
 from pipeline.pair_rules import PairParams
-from pipeline.pair_texts import with_texts
+from pipeline.pair_texts import told_pairs
 from pipeline.pairing import paired
 from pipeline.params import parse
 from pipeline.schemas import CANDIDATES, JUDGMENTS, PAIRS
@@ -134,27 +131,10 @@ def ours(folder: Path) -> Path:
     return folder / "ours" / "pairs.parquet"
 
 
-def files_alone(folder: Path, compression: Literal["zstd", "uncompressed"]) -> Callable[[], None]:
-    """Reads as many answers and writes the same pairs, by Polars on all cores, and does nothing between."""
-    answers, made = folder / f"{compression}.parquet", folder / f"{compression}_pairs.parquet"
-    level = tables.COMPRESSION_LEVEL if compression == "zstd" else None
-
-    def write(rows: pl.DataFrame, path: Path) -> None:
-        rows.write_parquet(
-            path,
-            compression=compression,
-            compression_level=level,
-            row_group_size=tables.ROW_GROUP_ROWS,
-        )
-
-    write(pl.read_parquet(folder / "candidates.parquet"), answers)
-    pairs = pl.read_parquet(folder / "ours" / "pairs.parquet")
-
-    def run() -> None:
-        pl.read_parquet(answers)
-        write(pairs, made)
-
-    return run
+def ours_with_texts(folder: Path) -> None:
+    """The same, and then as stage `gather`: the table that training reads."""
+    pairs = ours(folder).parent
+    history.write(folder / "gathered", history.of_iteration(told_pairs(folder, pairs)))
 
 
 def loaded(folder: Path) -> datasets.Dataset:
@@ -199,8 +179,7 @@ def compared(folder: Path) -> int:
     """The number of pairs, which both sides must give alike: prompt, chosen, rejected and margin."""
     columns = ("prompt", "chosen", "rejected", "margin")
     order = pl.col("prompt").list.first().struct.field("content")
-    candidates = tables.columns(CANDIDATES, folder / "candidates.parquet", pair_texts.READS)
-    mine = with_texts(tables.read(PAIRS, ours(folder)), candidates).select(columns).sort(order)
+    mine = told_pairs(folder, ours(folder).parent).select(columns).sort(order)
     theirs = pl.read_parquet(peer(folder)).select(columns).sort(order)
     theirs = theirs.select(pl.col(name).cast(kind) for name, kind in mine.schema.items())
     assert mine.equals(theirs), "the two sides differ"
@@ -218,13 +197,9 @@ def main() -> None:
         pairs = compared(folder)
         mine, theirs = medians(words.repeats, lambda: ours(folder), lambda: peer(folder))
         cores = [processor_seconds(partial(side, folder)) for side in (ours, peer)]
-        rows, judgments = (
-            tables.read(table, folder / file)
-            for table, file in ((CANDIDATES, "candidates.parquet"), (JUDGMENTS, "judgments.parquet"))
-        )
-        packed, plain = medians(
-            words.repeats, files_alone(folder, "zstd"), files_alone(folder, "uncompressed")
-        )
+        rows = tables.columns(CANDIDATES, folder / "candidates.parquet", READS)
+        judgments = read_judgments(folder / "judgments.parquet")
+        texts, theirs_beside = medians(words.repeats, lambda: ours_with_texts(folder), lambda: peer(folder))
         theirs_in, rule = loaded(folder), parse("pair", PairParams, RULE)
         step, loop = medians(
             words.repeats, lambda: paired(rows, judgments, "t1", rule), lambda: chosen(theirs_in)
@@ -247,8 +222,8 @@ def main() -> None:
                     "without files, ours prompts/s": round(words.rows / step),
                     "without files, peer prompts/s": round(words.rows / loop),
                     "without files, ratio": round(loop / step, 1),
-                    "files alone, ratio": round(theirs / packed, 1),
-                    "files alone and not compressed, ratio": round(theirs / plain, 1),
+                    "with the texts that stage gather looks up, ours prompts/s": round(words.rows / texts),
+                    "with the texts that stage gather looks up, ratio": round(theirs_beside / texts, 1),
                 },
             )
         )

@@ -16,10 +16,11 @@ from pipeline.chat import Chat
 from pipeline.engines.evaluation import KL_TEMPERATURE, EvaluateParams
 from pipeline.engines.judging import JudgeParams
 from pipeline.models import model_identity
+from pipeline.pair_texts import told_pairs
 from pipeline.params import load
 from pipeline.rendering import preference_ids, scored_ids
 from pipeline.sampling_plan import Samples, planned
-from pipeline.schemas import CANDIDATES, EVALUATIONS, PAIRS, SLICE
+from pipeline.schemas import CANDIDATES, EVALUATIONS, SLICE
 from pipeline.stages.generate import GenerateParams
 from pipeline.stages.train import TrainParams
 
@@ -101,7 +102,8 @@ class Needed:
 
     def train(self, t: str) -> set[str]:
         """What the reference model is asked about the pairs of an iteration."""
-        pairs = tables.read(PAIRS, self.project / "data" / "iterations" / t / "pair" / "pairs.parquet")
+        folder = self.project / "data" / "iterations" / t
+        pairs = told_pairs(folder / "generate", folder / "pair")
         params = self.params("train", TrainParams)
         pi0 = self.project / "models" / "policies" / "t0"
         reference = {"pi0": pi0, "previous": self.iteration(t)["current"]}[params.reference]
