@@ -141,7 +141,7 @@ def another_iteration(first: Project, stored: set[str], rows: int) -> Outcome:
     project = first.copy("iteration_added")
     with edited(project.folder) as document:
         document["iterations"]["t2"] = {"prev": "t1", "variant": "base"}
-    project.repro("generate@t2", "judge@t2", "pair@t2", "train@t2", "evaluate@t2")
+    project.repro("generate@t2", "judge@t2", "pair@t2", "gather@t2", "train@t2", "evaluate@t2")
     needed = Needed(project.folder)
     stages = (needed.generate, needed.judge, needed.train, needed.evaluate)
     return project.outcome(stored, *(stage("t2") for stage in stages))
