@@ -212,16 +212,9 @@ def read(table: Table, path: Path) -> pl.DataFrame:
 
     Raises UserError where the file is missing, damaged or does not have the table's columns.
     """
-    frame = unchecked(table, path)
+    frame = columns(table, path, list(table.columns))
     check(table, frame)
     return frame
-
-
-def unchecked(table: Table, path: Path) -> pl.DataFrame:
-    """Read a table whose rows are still to be checked; raises as `read` does."""
-    with intact(table, path):
-        demand_columns(table, path, pl.read_parquet_schema(path))
-        return pl.read_parquet(path)
 
 
 def columns(table: Table, path: Path, names: Sequence[str]) -> pl.DataFrame:
