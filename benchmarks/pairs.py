@@ -8,7 +8,7 @@ deviation of 480); each text is drawn from a pool of everyday words.
 
 Ours reads no text: pairs name candidates, whose table has an id of each text and its length in columns of
 their own. The peer's file holds the texts, because one JSON line holds all of a prompt. Our stage `gather`
-looks up the texts of what is trained on, once, as the next step; so the row also says how fast both are
+looks up the texts of what is trained on, once, as the next step; "with texts" in the row is how fast both are
 together, from the same files to the table that training reads.
 
 The peer stops where the pairs are told. The reference's script also writes each prompt with the chat
@@ -222,8 +222,8 @@ def main() -> None:
                     "without files, ours prompts/s": round(words.rows / step),
                     "without files, peer prompts/s": round(words.rows / loop),
                     "without files, ratio": round(loop / step, 1),
-                    "with the texts that stage gather looks up, ours prompts/s": round(words.rows / texts),
-                    "with the texts that stage gather looks up, ratio": round(theirs_beside / texts, 1),
+                    "with texts, ours prompts/s": round(words.rows / texts),
+                    "with texts, ratio": round(theirs_beside / texts, 1),
                 },
             )
         )

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from pipeline import tables
 from pipeline.errors import UserError
 from pipeline.id_columns import text_ids
 from pipeline.pair_rules import LengthResidual, NamedJudge, OneJudge, PairParams
 from pipeline.params import Params
-from pipeline.schemas import CANDIDATES
 from pipeline.score_runs import best_first, corrected, runs, standardised
 
 READS = ("candidate_id", "prompt_id", "response_id", "characters", "finish_reason")
@@ -90,7 +88,6 @@ def deciding(judgments: pl.DataFrame, rule: Params) -> list[str]:
 
 def answer_pool(candidates: pl.DataFrame, judgments: pl.DataFrame, params: PairParams) -> Pool:
     """The pool of an iteration from the columns READS of schemas.CANDIDATES, and JUDGMENTS."""
-    assert tables.in_order(CANDIDATES, candidates), "candidates are not in the order of their table"
     judges = deciding(judgments, params.judges)
     unknown = sorted(set(params.noise) ^ set(judges)) if params.noise else []
     if unknown:
@@ -109,6 +106,7 @@ def distinct_answers(candidates: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl
     """The ids of all prompts in order, the candidates of each; and prompt (its place), row and characters of
     the distinct answers, in the order of prompts and of candidate ids."""
     ids = candidates["prompt_id"]
+    assert ids.is_sorted(), "candidates are not in the order of their table"
     prompt = ids.rle_id().to_numpy().astype(np.int64)
     _, starts = runs(prompt)
     rows = candidates.select(

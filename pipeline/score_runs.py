@@ -14,8 +14,9 @@ NEAR_ZERO = 1e-9
 
 def runs(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The number of each run of equal numbers, and where each begins, and behind the last one's end."""
-    first = np.flatnonzero(np.diff(numbers, prepend=-1))
-    return numbers[first], np.append(first, len(numbers))
+    first = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    starts = np.concatenate([np.zeros(min(len(numbers), 1), np.int64), first, [len(numbers)]])
+    return numbers[starts[:-1]], starts
 
 
 def best_first(score: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -25,9 +26,9 @@ def best_first(score: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """
     order, sizes = np.zeros(len(score), np.int64), np.diff(starts)
     for size in np.unique(sizes):
-        places = starts[:-1][sizes == size][:, None] + np.arange(size)
-        ranks = np.argsort(-score[places], axis=1, kind="stable")
-        order[places] = np.take_along_axis(places, ranks, axis=1)
+        begins = starts[:-1][sizes == size][:, None]
+        places = begins + np.arange(size)
+        order[places] = begins + np.argsort(-score[places], axis=1, kind="stable")
     return order
 
 

@@ -281,7 +281,7 @@ def test_every_prompt_is_pairs_or_lines_of_the_ledger_and_pairs_are_ordered_by_t
 
 
 def test_candidates_in_another_order_than_that_of_their_table_are_a_bug_that_is_told():
-    candidates, judgments = pool(("p", "a", 1.0), ("p", "b", 2.0))
+    candidates, judgments = pool(("p", "a", 1.0), ("q", "b", 2.0))
     with pytest.raises(AssertionError, match="order of their table"):
         paired(candidates.reverse(), judgments, "t1", pair_params())
 
